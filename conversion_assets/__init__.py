@@ -1,0 +1,1 @@
+"""Sentinel SAFE products in, EOPF Zarr products and STAC items out, on Dagster."""

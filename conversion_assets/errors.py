@@ -1,0 +1,60 @@
+"""The classes of failure: what may be retried, what may not, and what must be set aside.
+
+Every error says three things to the person who reads it: what it is about, the rule that was
+broken, and the way out. The class, not the text, decides what happens next.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import ClassVar
+
+
+class ErrorClass(StrEnum):
+    """How a failure is to be treated."""
+
+    TRANSIENT = "transient"
+    PERMANENT = "permanent"
+    POISONED = "poisoned"
+
+
+class ConversionAssetsError(Exception):
+    """A failure that a person can act on.
+
+    Args:
+        subject: what the error is about: a path, a URL, a member of an archive, an option.
+        rule: what was expected and what was found instead.
+        way_out: what the reader can do about it.
+    """
+
+    error_class: ClassVar[ErrorClass] = ErrorClass.PERMANENT
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, subject: object, rule: str, way_out: str) -> None:
+        self.subject = str(subject)
+        self.rule = rule
+        self.way_out = way_out
+        super().__init__(f"{self.subject}: {rule}. {way_out}")
+
+
+class TransientError(ConversionAssetsError):
+    """The same call may succeed later: a busy service, a lost connection, a killed worker."""
+
+    error_class = ErrorClass.TRANSIENT
+
+
+class PermanentError(ConversionAssetsError):
+    """Repeating changes nothing until a person does something: a full disk, a missing right."""
+
+
+class OrderError(PermanentError):
+    """What was asked for cannot be served: a wrong source, target rule or option."""
+
+    exit_code = 2
+
+
+class PoisonedInputError(ConversionAssetsError):
+    """The input itself is bad: a corrupt archive, a hostile name, impossible metadata."""
+
+    error_class = ErrorClass.POISONED
+    exit_code = 2
