@@ -1,0 +1,1 @@
+"""Tests of the STAC documents: geometry, items, validation, orders and the map."""
