@@ -1,0 +1,1 @@
+"""EOPF Zarr products: conversion, verification, pictures. Knows neither Dagster nor HTTP."""
