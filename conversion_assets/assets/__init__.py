@@ -1,0 +1,1 @@
+"""The sentence: staged, unzipped, converted, described, published; one short file per asset."""

@@ -1,0 +1,179 @@
+"""What a person sees of each materialization: sizes, speeds, pictures, links."""
+
+from __future__ import annotations
+
+import logging
+from base64 import b64encode
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from conversion_assets.errors import ConversionAssetsError
+from conversion_assets.records import (
+    DescribedProduct,
+    PublishedProduct,
+    StagedSafe,
+    UnzippedSafe,
+    ZarrProduct,
+)
+from conversion_assets.resources.staging import StagedCopy
+from conversion_assets.safe.product_types import ProductType
+from conversion_assets.stac.frames import footprint_of_rings
+from conversion_assets.stac.map_picture import footprint_picture
+from conversion_assets.zarr.conversion import ConversionReport
+from conversion_assets.zarr.quicklook import QuicklookError, quicklook
+from conversion_assets.zarr.summary import ArraySummary, ProductSummary, summarize
+
+Metadata = dict[str, Any]
+MEGABYTE = 1_000_000
+LOG = logging.getLogger(__name__)
+
+ARRAY_COLUMNS = dg.TableSchema(
+    columns=[
+        dg.TableColumn("array", "string"),
+        dg.TableColumn("dimensions", "string"),
+        dg.TableColumn("shape", "string"),
+        dg.TableColumn("chunks", "string"),
+        dg.TableColumn("type", "string"),
+        dg.TableColumn("stored kB", "float"),
+    ]
+)
+
+
+def picture(image: bytes, media_type: str, text: str) -> dg.MarkdownMetadataValue:
+    """Show a small picture inline."""
+    encoded = b64encode(image).decode()
+    return dg.MetadataValue.md(f"![{text}](data:{media_type};base64,{encoded})\n\n{text}")
+
+
+def volume(total_bytes: int, seconds: float) -> Metadata:
+    """Sizes and speed, as plain numbers that the UI plots over partitions."""
+    speed = {"MB/s": round(total_bytes / MEGABYTE / seconds, 2)} if seconds > 0 else {}
+    return {"bytes": total_bytes, "MB": round(total_bytes / MEGABYTE, 3), "seconds": seconds, **speed}
+
+
+def staged_metadata(record: StagedSafe, copy: StagedCopy, seconds: float) -> Metadata:
+    """Metadata of a staged copy."""
+    order = record.order
+    return {
+        "source": dg.MetadataValue.url(order.derived_from),
+        "owner": order.owner,
+        "path": dg.MetadataValue.path(str(record.path)),
+        "files": record.files,
+        **volume(record.total_bytes, seconds),
+        "continued an earlier copy": copy.resumed,
+    }
+
+
+def unzipped_metadata(record: UnzippedSafe, product_type: ProductType, seconds: float) -> Metadata:
+    """Metadata of a verified SAFE folder."""
+    return {
+        "product": record.folder.name,
+        "product type": product_type.eopf_type,
+        "title": product_type.title,
+        "collection": record.collection,
+        "start": record.start.isoformat(),
+        "end": record.end.isoformat(),
+        "files": record.files,
+        **volume(record.total_bytes, seconds),
+        "path": dg.MetadataValue.path(str(record.folder)),
+        **_map_of_rings(record),
+        "fingerprint": record.fingerprint,
+    }
+
+
+def product_metadata(
+    product: Path, record: ZarrProduct, report: ConversionReport | None, seconds: float
+) -> Metadata:
+    """Metadata of a stored Zarr product; the content's identity makes Dagster's data version."""
+    summary = summarize(product)
+    return {
+        **_quicklook(product),
+        "product": record.name,
+        "product type": summary.product_type,
+        "zarr": dg.MetadataValue.url(record.uri),
+        "path": dg.MetadataValue.path(str(product)),
+        "objects": summary.objects,
+        "arrays": _array_table(summary),
+        **volume(summary.total_bytes, seconds),
+        **(_report_numbers(report) if report else {"already converted": True}),
+        "eopf version": record.eopf_version,
+        "open with": dg.MetadataValue.md(f'```python\nxarray.open_datatree("{product}", engine="zarr")\n```'),
+    }
+
+
+def item_metadata(record: DescribedProduct) -> Metadata:
+    """Metadata of a STAC item."""
+    item = record.item
+    return {
+        "item id": item["id"],
+        "collection": record.collection,
+        "product type": record.product_type,
+        **_map(item["geometry"]),
+        "bbox": ", ".join(f"{number:.4f}" for number in item["bbox"]),
+        "start": item["properties"]["start_datetime"],
+        "end": item["properties"]["end_datetime"],
+        "assets": len(item["assets"]),
+        "item": dg.MetadataValue.json(item),
+    }
+
+
+def published_metadata(record: PublishedProduct, seconds: float) -> Metadata:
+    """Metadata of a published item."""
+    return {
+        "item": dg.MetadataValue.url(record.item_href),
+        "product": dg.MetadataValue.url(record.product_uri),
+        "product type": record.product_type,
+        "derived from": dg.MetadataValue.url(record.derived_from),
+        "seconds": seconds,
+    }
+
+
+def _report_numbers(report: ConversionReport) -> Metadata:
+    return {
+        **{f"seconds of {phase}": seconds for phase, seconds in report.seconds.items()},
+        "cpu seconds": report.cpu_seconds,
+        "peak memory MB": round(report.peak_memory_bytes / MEGABYTE, 1),
+        "anomalies": len(report.anomalies),
+        **({"anomaly texts": "\n".join(report.anomalies)} if report.anomalies else {}),
+    }
+
+
+def _quicklook(product: Path) -> Metadata:
+    try:
+        look = quicklook(product)
+    except QuicklookError as error:
+        LOG.warning("no quicklook: %s", error)
+        return {}
+    return {"quicklook": picture(look.image, look.media_type, f"{look.title}. {look.caption}")}
+
+
+def _map(geometry: Mapping[str, Any]) -> Metadata:
+    return {"footprint": picture(footprint_picture(geometry), "image/png", "Footprint")}
+
+
+def _map_of_rings(record: UnzippedSafe) -> Metadata:
+    try:
+        return _map(footprint_of_rings(record.footprints).geometry) if record.footprints else {}
+    except ConversionAssetsError as error:
+        LOG.warning("no map: %s", error)
+        return {}
+
+
+def _array_table(summary: ProductSummary) -> dg.TableMetadataValue:
+    return dg.MetadataValue.table([_array_row(array) for array in summary.arrays], schema=ARRAY_COLUMNS)
+
+
+def _array_row(array: ArraySummary) -> dg.TableRecord:
+    return dg.TableRecord(
+        {
+            "array": array.path,
+            "dimensions": ", ".join(array.dimensions),
+            "shape": " x ".join(map(str, array.shape)),
+            "chunks": " x ".join(map(str, array.chunks)),
+            "type": array.dtype,
+            "stored kB": round(array.stored_bytes / 1000, 1),
+        }
+    )

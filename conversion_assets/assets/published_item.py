@@ -1,0 +1,28 @@
+"""Published: the item in the catalogue, read back; the staged copies released."""
+
+from __future__ import annotations
+
+from conversion_assets.assets.metadata import published_metadata
+from conversion_assets.assets.step import Result, materialized, step
+from conversion_assets.assets.stopwatch import Stopwatch
+from conversion_assets.checks.findings import publication_finding
+from conversion_assets.checks.specs import judged
+from conversion_assets.records import DescribedProduct, PublishedProduct
+from conversion_assets.resources.catalogue import Catalogue, CollectionSpec
+from conversion_assets.resources.object_store import ObjectStore
+
+
+@step(kinds={"stac"})
+def published_item(stac_item: DescribedProduct, catalogue: Catalogue, object_store: ObjectStore) -> Result:
+    """The item where readers find it: added or replaced, read back and compared.
+
+    Only then are the staged copies of the input removed.
+    """
+    watch, order = Stopwatch(), stac_item.order
+    spec = CollectionSpec(owner=order.owner, id=stac_item.collection, title=stac_item.collection_title)
+    href = catalogue.publish(stac_item.item, spec)
+    finding = publication_finding(stac_item.item, catalogue.read(href))
+    yield from judged("published_item", stac_item.item["id"], [finding])
+    object_store.release(order.key)
+    record = PublishedProduct.of(stac_item, href)
+    yield materialized(record, published_metadata(record, watch.seconds()))

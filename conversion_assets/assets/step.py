@@ -1,0 +1,104 @@
+"""What the five assets have in common: partitions, records, retries, and failures told by class."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import dagster as dg
+
+from conversion_assets.checks.specs import check_specs
+from conversion_assets.errors import ConversionAssetsError, PermanentError, TransientError
+from conversion_assets.partitions import safe_items
+from conversion_assets.records import Record
+
+GROUP = "conversion"
+RETRIES = dg.RetryPolicy(max_retries=3, delay=1, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
+
+Result = Iterator[dg.AssetCheckResult | dg.MaterializeResult[Any]]
+Body = Callable[..., Result]
+
+
+def step(
+    *, kinds: set[str], code_version: str = "1", deps: Sequence[dg.AssetKey] = ()
+) -> Callable[[Body], dg.AssetsDefinition]:
+    """Turn a function into one asset of the line.
+
+    The function yields its check results and its materialization, whose value is a record. What it
+    raises fails the step with its class in the metadata; only transient errors are retried.
+
+    Args:
+        kinds: what the UI shows on the asset.
+        code_version: changes when the asset's result for the same input changes.
+        deps: external assets it follows.
+    """
+
+    def decorate(body: Body) -> dg.AssetsDefinition:
+        @functools.wraps(body)
+        def classified_body(*args: object, **kwargs: object) -> Result:
+            with failures_told_by_class():
+                yield from body(*args, **kwargs)
+
+        # Dagster looks the names of the annotations up in the wrapper's module: give it the types.
+        vars(classified_body)["__signature__"] = inspect.signature(body, eval_str=True)
+        classified_body.__annotations__ = inspect.get_annotations(body, eval_str=True)
+        return dg.asset(
+            partitions_def=safe_items,
+            group_name=GROUP,
+            io_manager_key="records",
+            retry_policy=RETRIES,
+            dagster_type=dg.Any,
+            check_specs=check_specs(body.__name__),
+            kinds=kinds,
+            code_version=code_version,
+            deps=deps,
+        )(classified_body)
+
+    return decorate
+
+
+@contextmanager
+def failures_told_by_class() -> Iterator[None]:
+    """Turn errors into Dagster failures that say how they are to be treated."""
+    try:
+        yield
+    except ConversionAssetsError as error:
+        raise failure_of(error) from error
+    except (dg.Failure, dg.RetryRequested):
+        raise
+    except Exception as error:
+        raise failure_of(_classed(error)) from error
+
+
+def failure_of(error: ConversionAssetsError) -> dg.Failure:
+    """Give the Dagster failure of an error: its text, its class and its parts."""
+    return dg.Failure(
+        description=str(error),
+        metadata={
+            "error_class": error.error_class.value,
+            "exit_code": error.exit_code,
+            "subject": error.subject,
+            "rule": error.rule,
+            "way_out": error.way_out,
+        },
+        allow_retries=isinstance(error, TransientError),
+    )
+
+
+def _classed(error: Exception) -> ConversionAssetsError:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return PermanentError(
+            error.filename or "the disk", "there is no space left", "Free some space, then order again."
+        )
+    return PermanentError(
+        type(error).__name__, str(error) or "no message", "Report it with the log of this run."
+    )
+
+
+def materialized(record: Record, metadata: dict[str, Any]) -> dg.MaterializeResult[Any]:
+    """Give the materialization of a record."""
+    return dg.MaterializeResult(value=record, metadata=metadata)

@@ -1,0 +1,52 @@
+"""Converted: a complete, verified EOPF Zarr product at its final place."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+import dagster as dg
+from pydantic import Field
+
+from conversion_assets.assets.metadata import product_metadata
+from conversion_assets.assets.step import Result, materialized, step
+from conversion_assets.assets.stopwatch import Stopwatch
+from conversion_assets.checks.findings import product_findings
+from conversion_assets.checks.specs import judged
+from conversion_assets.converting import already_converted, convert_aside, shelf_of
+from conversion_assets.records import UnzippedSafe, ZarrProduct
+from conversion_assets.resources.bucket_rules import BucketRules
+from conversion_assets.resources.converter import Converter
+from conversion_assets.resources.object_store import ObjectStore
+
+
+class ConversionOptions(dg.Config):
+    """Run configuration of the conversion."""
+
+    reconvert: bool = Field(default=False, description="Convert again what was converted before.")
+
+
+@step(kinds={"zarr", "eopf"}, code_version=f"eopf-{version('eopf')}")
+def zarr_product(
+    context: dg.AssetExecutionContext,
+    config: ConversionOptions,
+    unzipped_safe: UnzippedSafe,
+    bucket_rules: BucketRules,
+    converter: Converter,
+    object_store: ObjectStore,
+) -> Result:
+    """The product as EOPF Zarr: written aside by eopf, examined, and only then given its name.
+
+    Identical input that was converted before by the same eopf is not converted again.
+    """
+    watch, shelf, safe = Stopwatch(), shelf_of(unzipped_safe, bucket_rules), unzipped_safe
+    known = (
+        None if config.reconvert else already_converted(safe, shelf, object_store, converter.eopf_version())
+    )
+    candidate = known or convert_aside(safe, shelf, object_store, converter, context.log.info)
+    with object_store.discarding(shelf, safe.order.key):
+        yield from judged("zarr_product", candidate.path.name, product_findings(candidate.path, safe))
+        uri = candidate.uri or object_store.promote(candidate.path, shelf, candidate.provenance)
+    record = ZarrProduct.of(safe, uri, candidate.provenance)
+    yield materialized(
+        record, product_metadata(object_store.local_path(uri), record, candidate.report, watch.seconds())
+    )

@@ -1,0 +1,111 @@
+"""The sensor of the inbox: what is dropped there becomes an order, once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import dagster as dg
+
+from conversion_assets.automation.jobs import convert
+from conversion_assets.errors import ConversionAssetsError, TransientError
+from conversion_assets.ordering import Wishes, orders_from
+from conversion_assets.orders import Order
+from conversion_assets.partitions import order_event, safe_items
+from conversion_assets.resources.input_source import Arrival, InputSource
+
+CURSOR_VERSION = 1
+SECONDS_BETWEEN_TICKS = 15
+
+
+@dataclass(frozen=True)
+class Taken:
+    """One arrival and what became of it: orders, or the reason why there are none."""
+
+    arrival: Arrival
+    orders: tuple[Order, ...] = ()
+    refusal: str | None = None
+
+
+def inbox_sensor(wishes: Wishes, most_per_tick: int) -> dg.SensorDefinition:
+    """Build the sensor.
+
+    All it does goes through one result, so that a crash at any point neither loses nor doubles an
+    order: the cursor remembers what was taken, and the run key names the order and its version.
+
+    Args:
+        wishes: owner and target of the orders it makes.
+        most_per_tick: how many arrivals one tick takes; the rest follows with the next.
+    """
+
+    @dg.sensor(
+        name="inbox",
+        job=convert,
+        minimum_interval_seconds=SECONDS_BETWEEN_TICKS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Orders each product that is dropped into the inbox folder, once it is complete.",
+    )
+    def inbox(
+        context: dg.SensorEvaluationContext, input_source: InputSource
+    ) -> dg.SensorResult | dg.SkipReason:
+        known = read_cursor(context.cursor)
+        present = input_source.arrivals()
+        new = [arrival for arrival in present if known.get(arrival.name) != arrival.version]
+        taken = [entry for entry in _take(new[:most_per_tick], wishes) if entry is not None]
+        for entry in taken:
+            if entry.refusal:
+                context.log.warning("skipped %s: %s", entry.arrival.name, entry.refusal)
+        cursor = write_cursor(known, present, taken)
+        orders = [order for entry in taken for order in entry.orders]
+        if not orders:
+            context.update_cursor(cursor)
+            return dg.SkipReason(_why_nothing(taken, len(present)))
+        return dg.SensorResult(
+            asset_events=[order_event(order) for order in orders],
+            dynamic_partitions_requests=[safe_items.build_add_request([order.key for order in orders])],
+            run_requests=[_run_request(entry.arrival, order) for entry in taken for order in entry.orders],
+            cursor=cursor,
+        )
+
+    return inbox
+
+
+def _take(arrivals: Iterable[Arrival], wishes: Wishes) -> Iterator[Taken | None]:
+    """Make orders of arrivals; None for one that is to be looked at again with the next tick."""
+    for arrival in arrivals:
+        try:
+            yield Taken(arrival, orders_from(arrival.source, wishes))
+        except TransientError:
+            yield None
+        except ConversionAssetsError as error:
+            yield Taken(arrival, refusal=str(error))
+
+
+def _run_request(arrival: Arrival, order: Order) -> dg.RunRequest:
+    return dg.RunRequest(
+        partition_key=order.key,
+        run_key=f"{order.key}@{arrival.version}",
+        tags={"conversion_assets/source": "inbox"},
+    )
+
+
+def _why_nothing(taken: list[Taken], present: int) -> str:
+    if taken:
+        return "; ".join(f"{entry.arrival.name}: {entry.refusal}" for entry in taken)
+    return f"Nothing new in the inbox ({present} known)."
+
+
+def read_cursor(text: str | None) -> dict[str, str]:
+    """Read the versions of what was taken, by name."""
+    document = json.loads(text) if text else {}
+    taken: dict[str, str] = document.get("taken", {}) if document.get("version") == CURSOR_VERSION else {}
+    return taken
+
+
+def write_cursor(known: Mapping[str, str], present: Iterable[Arrival], taken: Iterable[Taken]) -> str:
+    """Remember what was taken and is still there, so that the cursor does not grow for ever."""
+    names = {arrival.name for arrival in present}
+    versions = {name: version for name, version in known.items() if name in names}
+    versions |= {entry.arrival.name: entry.arrival.version for entry in taken}
+    return json.dumps({"version": CURSOR_VERSION, "taken": versions}, sort_keys=True)

@@ -1,0 +1,1 @@
+"""What must hold of each asset, and how a finding stops the line."""

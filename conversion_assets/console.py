@@ -1,0 +1,148 @@
+"""What the command line shows: progress, the summary of an order, tables."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from rich.console import Console as RichConsole
+from rich.markup import escape
+from rich.panel import Panel
+from rich.status import Status
+from rich.table import Table
+from rich.text import Text
+
+from conversion_assets.running import PUBLISHED, Listener, OrderResult
+from conversion_assets.standing import Standing
+
+LABELS = {
+    "staged_safe_item": "staged",
+    "unzipped_safe": "unzipped",
+    "zarr_product": "converted",
+    "stac_item": "described",
+    "published_item": "published",
+}
+MEGABYTE = 1_000_000
+
+
+class Console:
+    """Writes for people on a terminal, or one JSON object per order for programs.
+
+    Args:
+        as_json: results as JSON on standard output; progress goes to standard error in any case.
+    """
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._as_json = as_json
+        self._progress = RichConsole(stderr=True, highlight=False, soft_wrap=True)
+        self._out = RichConsole(file=sys.stdout, highlight=False, soft_wrap=True)
+
+    @contextmanager
+    def working_on(self, key: str) -> Iterator[Listener]:
+        """Show what happens to an order while it happens."""
+        self._progress.print(f"[bold]{key}[/bold]")
+        with self._progress.status("starting") as status:
+            yield _Progress(self._progress, status).told
+
+    def show(self, result: OrderResult) -> OrderResult:
+        """Show how an order ended, and give it back."""
+        if self._as_json:
+            document = result.model_dump(mode="json", exclude_none=True, exclude={"exit_code", "checks"})
+            sys.stdout.write(json.dumps({"order": result.order, **document}) + "\n")
+            sys.stdout.flush()
+        elif result.status == PUBLISHED:
+            self._out.print(_summary(result))
+        else:
+            self._progress.print(
+                Panel(_failure(result), title="failed", border_style="red", title_align="left")
+            )
+        return result
+
+    def show_standing(self, found: Iterable[Standing], *, detailed: bool) -> None:
+        """Show where orders stand."""
+        entries = list(found)
+        if not entries:
+            self._out.print("Nothing has been ordered yet.")
+        elif detailed:
+            self._out.print(_details(entries[0]))
+        else:
+            self._out.print(_overview(entries))
+
+
+class _Progress:
+    """Writes a line when a step begins or says something; the current one stays in the status line."""
+
+    def __init__(self, console: RichConsole, status: Status) -> None:
+        self._console, self._status = console, status
+
+    def told(self, step: str, text: str) -> None:
+        label = LABELS.get(step, step)
+        self._status.update(f"{label}: {text}" if text else label)
+        if text:
+            self._console.print(f"  {label:<10} {text}", markup=False)
+
+
+def _summary(result: OrderResult) -> str:
+    product = _path(result.product)
+    rows = [("product type", result.product_type), ("Zarr", _shown(result.product))]
+    if product is not None:
+        size, objects = _size(product)
+        rows.append(("size", f"{size / MEGABYTE:,.2f} MB in {objects:,} objects"))
+    steps = ", ".join(f"{LABELS.get(step, step)} {seconds:.1f}" for step, seconds in result.seconds.items())
+    rows += [
+        ("STAC item", _shown(result.item)),
+        ("derived from", result.derived_from),
+        ("seconds", f"{sum(result.seconds.values()):.1f} ({steps})"),
+        ("checks", f"{result.checks} passed"),
+    ]
+    if product is not None:
+        rows.append(("open it", f'xarray.open_datatree("{product}", engine="zarr")'))
+    lines = [f"  [bold]{name:<13}[/bold] {escape(text or '')}" for name, text in rows]
+    return "\n".join([f"\n[bold green]published[/bold green]  {result.order}", *lines, ""])
+
+
+def _failure(result: OrderResult) -> Text:
+    name = result.order or result.source
+    return Text(f"{name}\n{result.error}\n({result.error_class} error; nothing was published)")
+
+
+def _overview(entries: Iterable[Standing]) -> Table:
+    table = Table("order", "status", "product type", "when", "item", box=None)
+    for entry in entries:
+        table.add_row(
+            entry.order, entry.status, entry.product_type or "", entry.when or "", _shown(entry.item)
+        )
+    return table
+
+
+def _details(entry: Standing) -> Table:
+    table = Table.grid(padding=(0, 2))
+    for name, value in entry.model_dump(mode="json").items():
+        if value:
+            table.add_row(name.replace("_", " "), _lines(value))
+    return table
+
+
+def _lines(value: object) -> str:
+    if isinstance(value, dict):
+        return "\n".join(f"{name}: {content}" for name, content in value.items())
+    return str(value)
+
+
+def _shown(uri: str | None) -> str:
+    path = _path(uri)
+    return str(path) if path else uri or ""
+
+
+def _path(uri: str | None) -> Path | None:
+    parts = urlsplit(uri or "")
+    return Path(unquote(parts.path)) if parts.scheme == "file" else None
+
+
+def _size(product: Path) -> tuple[int, int]:
+    sizes = [file.stat().st_size for file in product.rglob("*") if file.is_file()]
+    return sum(sizes), len(sizes)

@@ -1,0 +1,92 @@
+"""From a verified SAFE folder to a candidate product: converted aside, or found already converted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from conversion_assets.errors import PermanentError
+from conversion_assets.provenance import Provenance
+from conversion_assets.records import UnzippedSafe
+from conversion_assets.resources.bucket_rules import BucketRules
+from conversion_assets.resources.converter import Converter
+from conversion_assets.resources.object_store import ObjectStore, Shelf, metadata_digest
+from conversion_assets.zarr.conversion import ConversionReport, ConversionRequest
+from conversion_assets.zarr.verification import check_completeness
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A product that is to be examined before anybody sees it.
+
+    Attributes:
+        path: where it can be read now.
+        provenance: what it was made of.
+        uri: where it stands already, when it was converted before.
+        report: the converter's report, when it was converted now.
+    """
+
+    path: Path
+    provenance: Provenance
+    uri: str | None = None
+    report: ConversionReport | None = None
+
+
+def shelf_of(safe: UnzippedSafe, rules: BucketRules) -> Shelf:
+    """Choose where the product of a SAFE goes."""
+    rule = rules.rule_for(safe.order.owner, safe.collection, safe.product_type)
+    return Shelf(bucket=rule.bucket, owner=safe.order.owner, collection=safe.collection)
+
+
+def already_converted(
+    safe: UnzippedSafe, shelf: Shelf, store: ObjectStore, eopf_version: str
+) -> Candidate | None:
+    """Find the product of the same files by the same eopf, if it stands where it would be put."""
+    found = store.find(shelf, safe.folder.name)
+    if found is None:
+        return None
+    uri, provenance = found
+    if (provenance.fingerprint, provenance.eopf_version) != (safe.fingerprint, eopf_version):
+        return None
+    product = store.local_path(uri)
+    return Candidate(product, provenance, uri=uri) if check_completeness(product).passed else None
+
+
+def convert_aside(
+    safe: UnzippedSafe, shelf: Shelf, store: ObjectStore, converter: Converter, tell: Progress
+) -> Candidate:
+    """Convert a SAFE in a hidden workspace next to its final place.
+
+    Raises:
+        ConversionAssetsError: as ``run_conversion``; nothing is left behind.
+    """
+    if not safe.folder.is_dir():
+        raise PermanentError(
+            safe.folder,
+            "the unzipped product has been released",
+            "Materialize from staged_safe_item on, so that it is fetched again.",
+        )
+    request = ConversionRequest(
+        safe=safe.folder,
+        output=store.workspace(shelf, safe.order.key),
+        scratch=store.scratch_folder(safe.order.key),
+        threads=converter.threads,
+    )
+    try:
+        report = converter.convert(request, tell)
+    except BaseException:
+        store.discard_work(shelf, safe.order.key)
+        raise
+    provenance = Provenance(
+        name=report.name,
+        safe_name=safe.folder.name,
+        fingerprint=safe.fingerprint,
+        eopf_version=report.eopf_version,
+        converted=datetime.now(UTC).replace(microsecond=0),
+        metadata_sha256=metadata_digest(report.product),
+    )
+    return Candidate(report.product, provenance, report=report)

@@ -1,0 +1,42 @@
+"""From a stored product to its STAC item."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pystac
+
+from conversion_assets.checks.findings import safe_footprint
+from conversion_assets.records import ZarrProduct
+from conversion_assets.stac.item import SourceLink, build_item
+from conversion_assets.zarr.summary import summarize
+
+
+def described(record: ZarrProduct, product: Path, facility: str | None) -> pystac.Item:
+    """Build the item of a product.
+
+    Args:
+        record: the product.
+        product: local path to read it from.
+        facility: value of ``processing:facility``, or None.
+
+    Raises:
+        PoisonedInputError: footprint or times cannot be.
+        PermanentError: the SAFE has no footprint.
+    """
+    safe = record.safe
+    return build_item(
+        product=summarize(product),
+        href=record.uri,
+        collection=safe.collection,
+        footprint=safe_footprint(safe),
+        start=safe.start,
+        end=safe.end,
+        source=SourceLink(href=safe.order.derived_from, title=safe.folder.name),
+        safe_name=safe.folder.name,
+        facility=facility,
+        eopf_version=record.eopf_version,
+        created=record.converted,
+        updated=record.converted,
+        owner=safe.order.owner,
+    )

@@ -1,0 +1,1 @@
+"""External services as Dagster resources: a small typed interface each, and its implementations."""

@@ -1,0 +1,119 @@
+"""Bucket rules: in which bucket a product is kept, and for how long."""
+
+from __future__ import annotations
+
+import csv
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+import dagster as dg
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from conversion_assets.errors import PermanentError
+from conversion_assets.orders import ANY
+
+COLUMNS = ("owner", "collection", "product_type", "expiration_days", "bucket")
+BUCKET_PATTERN = r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$"
+
+
+class BucketRule(BaseModel):
+    """One row: products of this owner, collection and type go to this bucket.
+
+    Attributes:
+        owner: an owner, or ``*`` for any.
+        collection: a collection id, or ``*`` for any.
+        product_type: an EOPF product type, or ``*`` for any.
+        expiration_days: how long a product is kept.
+        bucket: name of the bucket, by the rules of S3.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    owner: str = Field(min_length=1)
+    collection: str = Field(min_length=1)
+    product_type: str = Field(min_length=1)
+    expiration_days: int = Field(gt=0)
+    bucket: str = Field(pattern=BUCKET_PATTERN)
+
+
+DEFAULT_RULES = (
+    BucketRule(owner=ANY, collection=ANY, product_type=ANY, expiration_days=36_500, bucket="eopf-products"),
+)
+
+
+class BucketRules(dg.ConfigurableResource, ABC):  # type: ignore[type-arg] # the resource provides itself
+    """Tells the bucket of a product."""
+
+    @abstractmethod
+    def rule_for(self, owner: str, collection: str, product_type: str) -> BucketRule:
+        """Find the most specific rule.
+
+        Raises:
+            PermanentError: no rule fits, or the rules cannot be read.
+        """
+
+
+class CsvBucketRules(BucketRules):
+    """Rules from a CSV file without header, or one built-in rule for everything.
+
+    Attributes:
+        path: the CSV file; None for the built-in rule.
+    """
+
+    path: str | None = None
+
+    def rule_for(self, owner: str, collection: str, product_type: str) -> BucketRule:
+        """See ``BucketRules.rule_for``."""
+        rules = read_rules(Path(self.path)) if self.path else DEFAULT_RULES
+        return most_specific(rules, owner, collection, product_type)
+
+
+def most_specific(
+    rules: tuple[BucketRule, ...], owner: str, collection: str, product_type: str
+) -> BucketRule:
+    """Choose by exact match in five levels, as the upstream catalogue and staging services do.
+
+    (owner, collection, type), then (owner, collection, any), (owner, any, type), (owner, any, any) and
+    (any, any, any). Of equal rules the later one counts, for the last level the earlier one.
+
+    Raises:
+        PermanentError: no rule fits.
+    """
+    by_key: dict[tuple[str, str, str], BucketRule] = {}
+    for rule in rules:
+        key = (rule.owner, rule.collection, rule.product_type)
+        if key != (ANY, ANY, ANY) or key not in by_key:
+            by_key[key] = rule
+    levels = (
+        (owner, collection, product_type),
+        (owner, collection, ANY),
+        (owner, ANY, product_type),
+        (owner, ANY, ANY),
+        (ANY, ANY, ANY),
+    )
+    for level in levels:
+        if level in by_key:
+            return by_key[level]
+    raise PermanentError(
+        f"owner {owner}, collection {collection}, type {product_type}",
+        "no bucket rule fits",
+        "Add a row such as *,*,*,365,my-bucket to the bucket rules.",
+    )
+
+
+def read_rules(path: Path) -> tuple[BucketRule, ...]:
+    """Read a CSV of five columns: owner, collection, product type, expiration days, bucket.
+
+    Raises:
+        PermanentError: the file cannot be read, or a row breaks a rule; names the line.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [row for row in csv.reader(file) if row]
+        return tuple(BucketRule(**dict(zip(COLUMNS, row, strict=True))) for row in rows)
+    except (OSError, UnicodeDecodeError, ValueError, ValidationError) as error:
+        raise PermanentError(
+            path,
+            f"a bucket rule cannot be read ({error})",
+            f"Write rows of {len(COLUMNS)} columns: {', '.join(COLUMNS)}.",
+        ) from error

@@ -1,0 +1,210 @@
+"""Files where the products come from: folders, S3 and HTTPS behind one small interface."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any, NoReturn
+from urllib.parse import unquote, urlsplit
+
+import httpx
+
+from conversion_assets.errors import ConversionAssetsError, OrderError, PermanentError, TransientError
+
+BLOCK_BYTES = 1 << 20
+HTTP_TIMEOUT = httpx.Timeout(60, connect=20)
+RETRIED_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """What is known of a file before it is read.
+
+    Attributes:
+        size: bytes, where the server tells.
+        version: changes when the content changes: an ETag, or the time of the last change.
+        resumable: whether reading may begin in the middle.
+    """
+
+    size: int | None
+    version: str | None
+    resumable: bool = True
+
+
+class RemoteFiles(ABC):
+    """The files below one kind of URL."""
+
+    @abstractmethod
+    def stat(self, href: str) -> RemoteFile:
+        """Tell size and version of a file.
+
+        Raises:
+            OrderError: there is no such file.
+            TransientError: the source cannot be reached just now.
+        """
+
+    @abstractmethod
+    def read(self, href: str, start: int = 0) -> Iterator[bytes]:
+        """Read a file in blocks from byte ``start`` on; raises like ``stat``."""
+
+    @abstractmethod
+    def list_folder(self, href: str) -> dict[str, int] | None:
+        """Map relative paths of all files below a folder to their sizes; None where it cannot be listed."""
+
+
+def remote_files(href: str, schemes: tuple[str, ...]) -> RemoteFiles:
+    """Choose the implementation for a URL.
+
+    Raises:
+        OrderError: the scheme is not one of ``schemes``.
+    """
+    scheme = urlsplit(href).scheme
+    if scheme not in schemes:
+        raise OrderError(
+            redacted(href),
+            f"the scheme {scheme!r} is not allowed, only {', '.join(schemes)}",
+            "Download the product and order the file, or allow the scheme with CONVERSION_ASSETS_SCHEMES.",
+        )
+    return HttpFiles(schemes) if scheme in ("http", "https") else FsspecFiles(scheme)
+
+
+def redacted(href: str) -> str:
+    """Give a URL without user name, password and query, fit for messages and metadata."""
+    parts = urlsplit(href)
+    host = parts.netloc.rpartition("@")[2]
+    return parts._replace(netloc=host, query="", fragment="").geturl()
+
+
+class FsspecFiles(RemoteFiles):
+    """Folders and S3, through fsspec."""
+
+    def __init__(self, scheme: str) -> None:
+        import fsspec  # noqa: PLC0415 - s3fs is heavy and only loaded for S3
+
+        self._scheme = scheme
+        self._fs: Any = fsspec.filesystem(scheme)
+
+    def _path(self, href: str) -> str:
+        parts = urlsplit(href)
+        return unquote(parts.path) if self._scheme == "file" else f"{parts.netloc}{parts.path}"
+
+    def stat(self, href: str) -> RemoteFile:
+        """See ``RemoteFiles.stat``."""
+        with _explained(href):
+            info = self._fs.info(self._path(href))
+        version = info.get("ETag") or info.get("mtime")
+        return RemoteFile(size=int(info["size"]), version=str(version))
+
+    def read(self, href: str, start: int = 0) -> Iterator[bytes]:
+        """See ``RemoteFiles.read``."""
+        with _explained(href), self._fs.open(self._path(href), "rb", block_size=8 * BLOCK_BYTES) as file:
+            file.seek(start)
+            while block := file.read(BLOCK_BYTES):
+                yield block
+
+    def list_folder(self, href: str) -> dict[str, int] | None:
+        """See ``RemoteFiles.list_folder``."""
+        root = self._path(href).rstrip("/")
+        with _explained(href):
+            found = self._fs.find(root, detail=True)
+        return {
+            PurePosixPath(path).relative_to(PurePosixPath(root)).as_posix(): int(info["size"])
+            for path, info in found.items()
+            if info["type"] == "file" and path.rstrip("/") != root
+        }
+
+
+class HttpFiles(RemoteFiles):
+    """Files over HTTPS; a redirect must lead to an allowed scheme too."""
+
+    def __init__(self, schemes: tuple[str, ...]) -> None:
+        self._schemes = schemes
+
+    def stat(self, href: str) -> RemoteFile:
+        """See ``RemoteFiles.stat``."""
+        with _explained(href), self._client() as client, client.stream("GET", href) as response:
+            response.raise_for_status()
+            headers = response.headers
+        length = headers.get("content-length")
+        plain = headers.get("content-encoding", "identity") == "identity"
+        return RemoteFile(
+            size=int(length) if length and plain else None,
+            version=headers.get("etag") or headers.get("last-modified"),
+            resumable=headers.get("accept-ranges") == "bytes",
+        )
+
+    def read(self, href: str, start: int = 0) -> Iterator[bytes]:
+        """See ``RemoteFiles.read``."""
+        headers = {"Range": f"bytes={start}-"} if start else {}
+        with (
+            _explained(href),
+            self._client() as client,
+            client.stream("GET", href, headers=headers) as response,
+        ):
+            response.raise_for_status()
+            if start and response.status_code != httpx.codes.PARTIAL_CONTENT:
+                raise TransientError(redacted(href), "the server ignored a byte range", "It is read anew.")
+            yield from response.iter_bytes(BLOCK_BYTES)
+
+    def list_folder(self, href: str) -> dict[str, int] | None:
+        """HTTP has no folders: always None."""
+        del href
+        return None
+
+    def _client(self) -> httpx.Client:
+        return httpx.Client(
+            timeout=HTTP_TIMEOUT,
+            follow_redirects=True,
+            headers={"Accept-Encoding": "identity"},
+            event_hooks={"request": [self._check_scheme]},
+        )
+
+    def _check_scheme(self, request: httpx.Request) -> None:
+        if request.url.scheme not in self._schemes:
+            raise OrderError(
+                redacted(str(request.url)),
+                f"it is a redirect to {request.url.scheme!r}, only {', '.join(self._schemes)} are allowed",
+                "Order the product from its real address.",
+            )
+
+
+@contextmanager
+def _explained(href: str) -> Iterator[None]:
+    """Turn what the libraries raise into our classes of error."""
+    try:
+        yield
+    except ConversionAssetsError:
+        raise
+    except httpx.HTTPStatusError as error:
+        _explain_status(href, error.response.status_code)
+    except (httpx.TransportError, ConnectionError, TimeoutError) as error:
+        raise TransientError(
+            redacted(href), f"the source cannot be reached ({type(error).__name__})", "It is tried again."
+        ) from error
+    except FileNotFoundError as error:
+        raise OrderError(redacted(href), "there is no such file", "Check the path or URL.") from error
+    except PermissionError as error:
+        raise PermanentError(
+            redacted(href), "reading it is not permitted", "Check the rights and credentials."
+        ) from error
+    except Exception as error:
+        if type(error).__module__.startswith(("botocore", "aiobotocore")):
+            raise PermanentError(
+                redacted(href),
+                f"S3 refused ({type(error).__name__})",
+                "Check endpoint, region and credentials.",
+            ) from error
+        raise
+
+
+def _explain_status(href: str, status: int) -> NoReturn:
+    if status in RETRIED_STATUS:
+        raise TransientError(redacted(href), f"the server answered {status}", "It is tried again.")
+    if status in (httpx.codes.NOT_FOUND, httpx.codes.GONE):
+        raise OrderError(redacted(href), f"the server answered {status}: no such file", "Check the URL.")
+    raise PermanentError(
+        redacted(href), f"the server answered {status}", "Check the URL and the credentials for that server."
+    )

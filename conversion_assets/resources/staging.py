@@ -1,0 +1,240 @@
+"""Staging: from wherever the input lies to a verified copy that is ours.
+
+The embedded default copies by itself: resumable, each file compared after it was written.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from hashlib import new as new_hash
+from hashlib import sha256
+from pathlib import Path
+from urllib.parse import quote, unquote, urljoin, urlsplit
+
+import dagster as dg
+
+from conversion_assets.errors import OrderError, PermanentError, PoisonedInputError, TransientError
+from conversion_assets.orders import Order
+from conversion_assets.resources.remote_files import RemoteFiles, redacted, remote_files
+from conversion_assets.safe.manifest import MANIFEST_NAMES, read_manifest
+from conversion_assets.stac.checksums import Checksum
+
+Progress = Callable[[str], None]
+
+BLOCK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class StagedCopy:
+    """A finished copy.
+
+    Attributes:
+        path: the archive, or the product folder.
+        files: how many files it has.
+        total_bytes: their size.
+        resumed: whether part of it was there from an earlier attempt.
+    """
+
+    path: Path
+    files: int
+    total_bytes: int
+    resumed: bool
+
+
+class Staging(dg.ConfigurableResource, ABC):  # type: ignore[type-arg] # the resource provides itself
+    """Brings the input of an order into a folder of ours."""
+
+    @abstractmethod
+    def stage(self, order: Order, folder: Path, tell: Progress) -> StagedCopy:
+        """Copy the order's input into ``folder``, continuing what an earlier attempt left there.
+
+        Args:
+            order: whose ``href`` is copied.
+            folder: private to the order; created when absent.
+            tell: receives a sentence now and then.
+
+        Raises:
+            OrderError: there is no such input, or its scheme is not allowed.
+            TransientError: the source cannot be reached, or changed while it was read.
+            PermanentError: no right to read it, or no space for it.
+            PoisonedInputError: the checksum announced by the source does not fit.
+        """
+
+
+class CopyStaging(Staging):
+    """Copies by itself, over fsspec and HTTPS.
+
+    Attributes:
+        schemes: URL schemes that may be read.
+    """
+
+    schemes: list[str]
+
+    def stage(self, order: Order, folder: Path, tell: Progress) -> StagedCopy:
+        """See ``Staging.stage``."""
+        remote = remote_files(order.href, tuple(self.schemes))
+        folder.mkdir(parents=True, exist_ok=True)
+        name = unquote(urlsplit(order.href).path).rstrip("/").rpartition("/")[2]
+        if not name.endswith((".SAFE", ".SEN3")):
+            return _copy_archive(remote, order, folder / name, tell)
+        return _copy_folder(remote, order.href.rstrip("/") + "/", folder / name, tell)
+
+
+def _copy_archive(remote: RemoteFiles, order: Order, target: Path, tell: Progress) -> StagedCopy:
+    resumed = copy_file(remote, order.href, target, _transfer_of(target), tell)
+    size = target.stat().st_size
+    if order.size is not None and size != order.size:
+        target.unlink()
+        raise PoisonedInputError(
+            redacted(order.href),
+            f"it has {size:,} bytes, its item announces {order.size:,}",
+            "Check the source: the item and the archive disagree.",
+        )
+    if order.checksum:
+        _compare_checksum(order, order.checksum, target)
+    return StagedCopy(target, files=1, total_bytes=size, resumed=resumed)
+
+
+def _copy_folder(remote: RemoteFiles, href: str, target: Path, tell: Progress) -> StagedCopy:
+    files = remote.list_folder(href)
+    if files is None:
+        files = _files_of_manifest(remote, href, target, tell)
+    if not any(name in files for name in MANIFEST_NAMES):
+        raise OrderError(
+            redacted(href), f"it has no {' or '.join(MANIFEST_NAMES)}", "Order the product folder itself."
+        )
+    _require_space(target.parent, sum(files.values()), href)
+    tell(f"copying {len(files)} files of {target.name}")
+    work = _transfer_of(target)
+    resumed = [
+        copy_file(remote, urljoin(href, _quoted(name, href)), target / name, work / name, None)
+        for name in files
+    ]
+    sizes = [(target / name).stat().st_size for name in files]
+    return StagedCopy(target, files=len(sizes), total_bytes=sum(sizes), resumed=any(resumed))
+
+
+def _quoted(name: str, href: str) -> str:
+    return name if href.startswith("s3:") else quote(name)
+
+
+def _files_of_manifest(remote: RemoteFiles, href: str, target: Path, tell: Progress) -> dict[str, int]:
+    """Where a folder cannot be listed, its manifest tells what it holds."""
+    for name in MANIFEST_NAMES:
+        try:
+            copy_file(remote, urljoin(href, name), target / name, _transfer_of(target) / name, tell)
+        except OrderError:
+            continue
+        manifest = read_manifest(target)
+        return {name: 0} | {file.href: file.size or 0 for file in manifest.files}
+    return {}
+
+
+@dataclass(frozen=True)
+class _Source:
+    href: str
+    size: int | None
+    version: str | None
+
+
+def _transfer_of(target: Path) -> Path:
+    return target.parent / ".transfer" / target.name
+
+
+def copy_file(remote: RemoteFiles, href: str, target: Path, work: Path, tell: Progress | None) -> bool:
+    """Copy one file, or continue a copy that was interrupted.
+
+    The copy grows as ``<work>.partial`` beside a note of what it is a copy of, is compared with what was
+    read, and gets its name last. A finished copy of the same version is left as it is.
+
+    Args:
+        remote: where to read.
+        href: what to read.
+        target: where the finished copy goes.
+        work: path, apart from ``target``, under which the unfinished copy and the note are kept.
+        tell: receives a sentence when the copy begins.
+
+    Returns:
+        Whether bytes of an earlier attempt were kept.
+    """
+    stat = remote.stat(href)
+    source = _Source(redacted(href), stat.size, stat.version)
+    note = work.with_name(f"{work.name}.source.json")
+    partial = work.with_name(f"{work.name}.partial")
+    for folder in (target.parent, work.parent):
+        folder.mkdir(parents=True, exist_ok=True)
+    known = note.exists() and json.loads(note.read_text()) == asdict(source) and source.version is not None
+    if known and target.exists() and (stat.size is None or target.stat().st_size == stat.size):
+        return True
+    if not (known and stat.resumable):
+        partial.unlink(missing_ok=True)
+    _require_space(target.parent, stat.size or 0, href)
+    target.unlink(missing_ok=True)
+    note.write_text(json.dumps(asdict(source)))
+    start = partial.stat().st_size if partial.exists() else 0
+    if tell:
+        tell(f"copying {target.name}" + (f", continued at byte {start:,}" if start else ""))
+    _append(remote, href, partial, start)
+    _compare_size(source, remote.stat(href).version, partial)
+    partial.rename(target)
+    return start > 0
+
+
+def _append(remote: RemoteFiles, href: str, partial: Path, start: int) -> None:
+    digest = sha256()
+    with partial.open("ab") as file:
+        for block in remote.read(href, start):
+            digest.update(block)
+            file.write(block)
+        file.flush()
+        os.fsync(file.fileno())
+    if _digest(partial, "sha256", start) != digest.hexdigest():
+        partial.unlink()
+        raise TransientError(redacted(href), "the copy differs from what was read", "It is copied again.")
+
+
+def _compare_size(source: _Source, version_now: str | None, partial: Path) -> None:
+    size = partial.stat().st_size
+    if version_now != source.version:
+        partial.unlink()
+        raise TransientError(source.href, "it changed while it was read", "It is copied again.")
+    if source.size is not None and size != source.size:
+        if size > source.size:
+            partial.unlink()
+        raise TransientError(
+            source.href, f"the transfer ended at byte {size:,} of {source.size:,}", "It is continued."
+        )
+
+
+def _compare_checksum(order: Order, checksum: Checksum, target: Path) -> None:
+    if (found := _digest(target, checksum.algorithm)) != checksum.digest:
+        target.unlink()
+        raise PoisonedInputError(
+            redacted(order.href),
+            f"its {checksum.algorithm} is {found}, its item announces {checksum.digest}",
+            "Check the source: the item and the archive disagree.",
+        )
+
+
+def _digest(path: Path, algorithm: str, start: int = 0) -> str:
+    digest = new_hash(algorithm, usedforsecurity=False)
+    with path.open("rb") as file:
+        file.seek(start)
+        while block := file.read(BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _require_space(folder: Path, size: int, href: str) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < size:
+        raise PermanentError(
+            redacted(href),
+            f"the copy needs {size:,} bytes and {folder} has {free:,} free",
+            "Free some space or move the data folder to a larger disk, then order again.",
+        )

@@ -1,0 +1,108 @@
+"""Dagster's web interface and daemon as child processes of one command."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import click
+import httpx
+
+from conversion_assets.instance import environment, prepare_home, workspace_arguments
+from conversion_assets.settings import Settings
+
+HOST = "127.0.0.1"
+STARTUP_SECONDS = 90
+GRACE_SECONDS = 15
+
+
+def serve(settings: Settings, port: int) -> int:
+    """Run both until interrupted or until one of them ends.
+
+    Args:
+        settings: whose home is served.
+        port: port of the web interface; 0 for any free one, and another one where it is taken.
+
+    Returns:
+        Exit code: 0 when it was interrupted, 1 when a server ended by itself.
+    """
+    prepare_home(settings)
+    port = free_port(port)
+    programs = Path(sys.executable).parent
+    where = workspace_arguments()
+    commands = [
+        [str(programs / "dagster-webserver"), "-h", HOST, "-p", str(port), *where],
+        [str(programs / "dagster-daemon"), "run", *where],
+    ]
+    signal.signal(signal.SIGTERM, _interrupt)
+    with contextlib.suppress(KeyboardInterrupt), _running(commands, settings) as processes:
+        _wait_until_up(port, processes)
+        click.echo(f"Dagster is at http://{HOST}:{port} , its home is {settings.home} ; Ctrl-C ends it.")
+        while all(process.poll() is None for process in processes):
+            time.sleep(0.5)
+        return 1
+    return 0
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def free_port(wanted: int) -> int:
+    """Give the wanted port, or any free one where it is taken or 0."""
+    for port in (wanted, 0):
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((HOST, port))
+            return int(probe.getsockname()[1])
+    raise OSError("no free port on 127.0.0.1")
+
+
+@contextlib.contextmanager
+def _running(
+    commands: Sequence[Sequence[str]], settings: Settings
+) -> Iterator[list[subprocess.Popen[bytes]]]:
+    processes: list[subprocess.Popen[bytes]] = []
+    try:
+        for command in commands:
+            log = (settings.dagster_home / f"{Path(command[0]).name}.log").open("ab")
+            with log:
+                processes.append(
+                    subprocess.Popen(  # noqa: S603 - Dagster's own programs, no shell
+                        command,
+                        env=environment(settings),
+                        stdout=log,
+                        stderr=subprocess.STDOUT,
+                        start_new_session=True,
+                    )
+                )
+        yield processes
+    finally:
+        for process in processes:
+            process.send_signal(signal.SIGINT)
+        for process in processes:
+            _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    try:
+        process.wait(GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _wait_until_up(port: int, processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    deadline = time.monotonic() + STARTUP_SECONDS
+    while time.monotonic() < deadline and all(process.poll() is None for process in processes):
+        with contextlib.suppress(httpx.TransportError):
+            if httpx.get(f"http://{HOST}:{port}/server_info").is_success:
+                return
+        time.sleep(0.3)
+    raise click.ClickException("Dagster did not start; its logs are in the folder 'dagster' of the home.")

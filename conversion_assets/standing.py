@@ -1,0 +1,116 @@
+"""Where orders stand, read from Dagster's own history."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import dagster as dg
+from pydantic import BaseModel, ConfigDict
+
+from conversion_assets.partitions import order_of
+
+PARTITION_TAG = "dagster/partition"
+ASSETS = ("staged_safe_item", "unzipped_safe", "zarr_product", "stac_item", "published_item")
+MOST_RUNS = 200
+
+
+class Standing(BaseModel):
+    """Where one order stands.
+
+    Attributes:
+        order: partition key.
+        status: ``published``, ``failed``, ``in progress``, ``canceled`` or ``ordered``.
+        product_type: EOPF product type, once known.
+        when: start of the latest run, UTC.
+        item: href of the published item.
+        product: URI of the Zarr.
+        source: link to the original source.
+        assets: when each asset was last made, UTC.
+        error: why the latest run failed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    order: str
+    status: str
+    product_type: str | None = None
+    when: str | None = None
+    item: str | None = None
+    product: str | None = None
+    source: str | None = None
+    assets: dict[str, str] = {}
+    error: str | None = None
+
+
+STATUS = {
+    dg.DagsterRunStatus.SUCCESS: "published",
+    dg.DagsterRunStatus.FAILURE: "failed",
+    dg.DagsterRunStatus.CANCELED: "canceled",
+}
+
+
+def latest_orders(instance: dg.DagsterInstance) -> list[Standing]:
+    """Give the orders of the latest runs, newest first."""
+    latest: dict[str, dg.RunRecord] = {}
+    for record in instance.get_run_records(limit=MOST_RUNS):
+        key = record.dagster_run.tags.get(PARTITION_TAG)
+        if key is not None:
+            latest.setdefault(key, record)
+    return [_standing(instance, key, record) for key, record in latest.items()]
+
+
+def standing_of(instance: dg.DagsterInstance, key: str) -> Standing:
+    """Give one order in detail.
+
+    Raises:
+        OrderError: nothing was ordered under the key.
+    """
+    order = order_of(instance, key)
+    records = instance.get_run_records(dg.RunsFilter(tags={PARTITION_TAG: key}), limit=1)
+    standing = _standing(instance, key, records[0] if records else None)
+    events = {name: _latest(instance, name, key) for name in ASSETS}
+    made = {name: _time(event.timestamp) for name, event in events.items() if event}
+    return standing.model_copy(update={"source": order.derived_from, "assets": made})
+
+
+def _standing(instance: dg.DagsterInstance, key: str, record: dg.RunRecord | None) -> Standing:
+    if record is None:
+        return Standing(order=key, status="ordered")
+    run = record.dagster_run
+    status = STATUS.get(run.status, "in progress")
+    return Standing(
+        order=key,
+        status=status,
+        when=_time(record.create_timestamp.timestamp()),
+        error=_error(instance, run.run_id) if status == "failed" else None,
+        **_publication(instance, key),
+    )
+
+
+def _publication(instance: dg.DagsterInstance, key: str) -> dict[str, str]:
+    event = _latest(instance, "published_item", key)
+    if event is None or event.asset_materialization is None:
+        return {}
+    metadata = event.asset_materialization.metadata
+    names = {"item": "item", "product": "product", "product_type": "product type"}
+    return {field: str(metadata[name].value) for field, name in names.items() if name in metadata}
+
+
+def _latest(instance: dg.DagsterInstance, asset: str, key: str) -> dg.EventLogRecord | None:
+    selection = dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset), asset_partitions=[key])
+    records = instance.fetch_materializations(selection, limit=1).records
+    return records[0] if records else None
+
+
+def _error(instance: dg.DagsterInstance, run_id: str) -> str | None:
+    failures = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.STEP_FAILURE, limit=1).records
+    for record in failures:
+        event = record.event_log_entry.dagster_event
+        told = event.step_failure_data.user_failure_data if event else None
+        if told is not None:
+            return told.description
+    return None
+
+
+def _time(timestamp: float) -> str:
+    return datetime.fromtimestamp(timestamp, UTC).strftime("%Y-%m-%d %H:%M:%S")
