@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -75,6 +76,8 @@ def convert(
     from conversion_assets.console import Console  # noqa: PLC0415 - Dagster is loaded only when it is needed
 
     settings = settings_for(home)
+    # Ended politely, the order ends as with Ctrl-C: the converting process first, then the run.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     console = Console(as_json=as_json)
     results = _converted(
         settings, sources, owner or settings.owner, collection, assets, reconvert=reconvert, console=console

@@ -13,7 +13,6 @@ from rich.console import Console as RichConsole
 from rich.markup import escape
 from rich.panel import Panel
 from rich.status import Status
-from rich.table import Table
 from rich.text import Text
 
 from conversion_assets.running import PUBLISHED, Listener, OrderResult
@@ -110,26 +109,26 @@ def _failure(result: OrderResult) -> Text:
     return Text(f"{name}\n{result.error}\n({result.error_class} error; nothing was published)")
 
 
-def _overview(entries: Iterable[Standing]) -> Table:
-    table = Table("order", "status", "product type", "when", "item", box=None)
-    for entry in entries:
-        table.add_row(
-            entry.order, entry.status, entry.product_type or "", entry.when or "", _shown(entry.item)
-        )
-    return table
+def _overview(entries: list[Standing]) -> str:
+    longest = max(len(entry.order) for entry in entries)
+    return "\n".join(
+        f"{entry.when or '':<19}  {entry.status:<11}  {entry.product_type or '':<9}  {entry.order:<{longest}}"
+        f"  {escape(_shown(entry.item) or entry.error or '')}".rstrip()
+        for entry in entries
+    )
 
 
-def _details(entry: Standing) -> Table:
-    table = Table.grid(padding=(0, 2))
+def _details(entry: Standing) -> str:
+    lines = []
     for name, value in entry.model_dump(mode="json").items():
         if value:
-            table.add_row(name.replace("_", " "), _lines(value))
-    return table
+            lines.append(f"[bold]{name.replace('_', ' '):<13}[/bold] {escape(_lines(value))}")
+    return "\n".join(lines)
 
 
 def _lines(value: object) -> str:
     if isinstance(value, dict):
-        return "\n".join(f"{name}: {content}" for name, content in value.items())
+        return f"\n{'':<14}".join(f"{content}  {LABELS.get(name, name)}" for name, content in value.items())
     return str(value)
 
 

@@ -59,10 +59,10 @@ def already_converted(
 def convert_aside(
     safe: UnzippedSafe, shelf: Shelf, store: ObjectStore, converter: Converter, tell: Progress
 ) -> Candidate:
-    """Convert a SAFE in a hidden workspace next to its final place.
+    """Convert a SAFE in a hidden workspace next to its final place, which the caller discards.
 
     Raises:
-        ConversionAssetsError: as ``run_conversion``; nothing is left behind.
+        ConversionAssetsError: as ``run_conversion``.
     """
     if not safe.folder.is_dir():
         raise PermanentError(
@@ -76,11 +76,7 @@ def convert_aside(
         scratch=store.scratch_folder(safe.order.key),
         threads=converter.threads,
     )
-    try:
-        report = converter.convert(request, tell)
-    except BaseException:
-        store.discard_work(shelf, safe.order.key)
-        raise
+    report = converter.convert(request, tell)
     provenance = Provenance(
         name=report.name,
         safe_name=safe.folder.name,

@@ -31,9 +31,10 @@ def unzipped_safe(
     """
     watch, order = Stopwatch(), staged_safe_item.order
     destination = object_store.staging_folder(order.key) / "unzipped"
-    folder = unzip(staged_safe_item.path, destination, archive_limits.limits(), context.log.info)
-    manifest = read_manifest(folder)
-    yield from judged("unzipped_safe", folder.name, [manifest_finding(folder, manifest)])
+    with object_store.releasing_poisoned(order.key):
+        folder = unzip(staged_safe_item.path, destination, archive_limits.limits(), context.log.info)
+        manifest = read_manifest(folder)
+        yield from judged("unzipped_safe", folder.name, [manifest_finding(folder, manifest)])
     product_type = product_type_of_name(folder.name)
     record = UnzippedSafe.of(
         order,

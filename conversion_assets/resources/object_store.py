@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 import dagster as dg
 from pydantic import BaseModel, ConfigDict
 
-from conversion_assets.errors import OrderError, PermanentError
+from conversion_assets.errors import OrderError, PermanentError, PoisonedInputError
 from conversion_assets.provenance import Provenance
 from conversion_assets.resources.file_exchange import put_in_place, write_whole
 
@@ -81,6 +81,15 @@ class ObjectStore(dg.ConfigurableResource, ABC):  # type: ignore[type-arg] # the
     @abstractmethod
     def discard_work(self, shelf: Shelf, key: str) -> None:
         """Remove the scratch folder and the workspace of an order, and keep its staged copy."""
+
+    @contextmanager
+    def releasing_poisoned(self, key: str) -> Iterator[None]:
+        """Keep nothing of an input that turns out to be poisoned; the original stays where it came from."""
+        try:
+            yield
+        except PoisonedInputError:
+            self.release(key)
+            raise
 
     @contextmanager
     def discarding(self, shelf: Shelf, key: str) -> Iterator[None]:

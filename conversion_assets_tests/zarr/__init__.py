@@ -1,0 +1,1 @@
+"""Tests of the conversion, its checks and its pictures."""
