@@ -13,7 +13,7 @@ from typing import Any
 import click
 from pydantic import ValidationError
 
-from conversion_assets.errors import ConversionAssetsError, OrderError
+from conversion_assets.errors import ConversionAssetsError, OrderError, OrderInterruptedError
 from conversion_assets.settings import Settings
 
 Command = Callable[..., Any]
@@ -100,6 +100,7 @@ def _converted(
     from conversion_assets.instance import close_abandoned_runs, open_instance  # noqa: PLC0415
     from conversion_assets.ordering import Wishes, orders_from  # noqa: PLC0415
     from conversion_assets.orders import TargetRule  # noqa: PLC0415
+    from conversion_assets.resources.remote_files import redacted  # noqa: PLC0415
     from conversion_assets.running import refused, run_order  # noqa: PLC0415
 
     definitions = build_definitions(settings)
@@ -116,12 +117,14 @@ def _converted(
                 )
                 orders = orders_from(source, wishes)
             except ConversionAssetsError as error:
-                yield console.show(refused(source, error))
+                yield console.show(refused(redacted(source), error))
                 continue
             for order in orders:
                 with console.working_on(order.key) as listener:
                     result = run_order(definitions, instance, order, reconvert=reconvert, listener=listener)
                 yield console.show(result)
+                if result.exit_code == OrderInterruptedError.exit_code:
+                    return
 
 
 @main.command()

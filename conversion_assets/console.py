@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -50,8 +49,8 @@ class Console:
     def show(self, result: OrderResult) -> OrderResult:
         """Show how an order ended, and give it back."""
         if self._as_json:
-            document = result.model_dump(mode="json", exclude_none=True, exclude={"exit_code", "checks"})
-            sys.stdout.write(json.dumps({"order": result.order, **document}) + "\n")
+            left_out = {"exit_code"} | ({"error", "error_class"} if result.status == PUBLISHED else set())
+            sys.stdout.write(result.model_dump_json(exclude=left_out) + "\n")
             sys.stdout.flush()
         elif result.status == PUBLISHED:
             self._out.print(_summary(result))

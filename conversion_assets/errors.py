@@ -58,3 +58,13 @@ class PoisonedInputError(ConversionAssetsError):
 
     error_class = ErrorClass.POISONED
     exit_code = 2
+
+
+class OrderInterruptedError(ConversionAssetsError):
+    """A person or the system asked this process to end; nothing is wrong with the order."""
+
+    error_class = ErrorClass.TRANSIENT
+    exit_code = 130
+
+    def __init__(self) -> None:
+        super().__init__("the order", "it was interrupted", "Order it again to continue.")

@@ -19,6 +19,8 @@ CONFIGURATION = """\
 # Made once by conversion-assets; yours to change.
 telemetry:
   enabled: false
+nux:
+  enabled: false
 run_queue:
   dequeue_interval_seconds: 1
 concurrency:

@@ -53,12 +53,26 @@ def orders_from(source: str, wishes: Wishes) -> tuple[Order, ...]:
     valid_identifier("owner", wishes.owner)
     if "://" not in source:
         return _orders_from_path(Path(source).expanduser().absolute(), wishes)
+    _check_url(source)
     if urlsplit(source).scheme == "file" and "file" in wishes.schemes:
         return _orders_from_path(Path(unquote(urlsplit(source).path)), wishes)
     if urlsplit(source).path.rstrip("/").lower().endswith(_product_endings()):
         remote_files(source, wishes.schemes)
         return (_product_order(source, None, wishes),)
     return _orders_from_document(source, wishes)
+
+
+def _check_url(source: str) -> None:
+    try:
+        has_credentials = "@" in urlsplit(source).netloc
+    except ValueError as error:
+        raise OrderError(redacted(source), f"it is not a URL ({error})", ASK_FOR_PRODUCT) from error
+    if has_credentials:
+        raise OrderError(
+            redacted(source),
+            "a URL may not carry a user name or password",
+            "Leave them out; credentials come from the environment.",
+        )
 
 
 def _product_endings() -> tuple[str, ...]:

@@ -123,7 +123,7 @@ def partition_key(
     readable = "-".join(re.sub(r"[^A-Za-z0-9_-]+", "-", part) for part in special)
     exact = sha256(repr((item_id, owner, target, tuple(assets))).encode()).hexdigest()[:8]
     suffix = f".{readable[:60].strip('-')}-{exact}"
-    return valid_key(item_id[: LONGEST_KEY - len(suffix)] + suffix)
+    return valid_key(item_id[: LONGEST_KEY - len(suffix)].rstrip(".") + suffix)
 
 
 def valid_key(key: str) -> str:

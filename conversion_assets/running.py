@@ -11,11 +11,12 @@ import dagster as dg
 from pydantic import BaseModel, ConfigDict
 
 from conversion_assets.automation.jobs import CONVERT
-from conversion_assets.errors import ConversionAssetsError, ErrorClass
+from conversion_assets.errors import ConversionAssetsError, ErrorClass, OrderInterruptedError
 from conversion_assets.instance import PROCESS_TAG, process_mark
 from conversion_assets.orders import Order
 from conversion_assets.partitions import record_order
 from conversion_assets.records import PublishedProduct
+from conversion_assets.resources.remote_files import redacted
 
 PUBLISHED, FAILED = "published", "failed"
 PROGRESS_LOGGER = "progress"
@@ -108,7 +109,7 @@ def result_of(order: Order, result: dg.ExecuteInProcessResult) -> OrderResult:
     """Read a run's events."""
     facts: dict[str, Any] = {
         "order": order.key,
-        "source": order.href,
+        "source": redacted(order.href),
         "derived_from": order.derived_from,
         "seconds": dict(_seconds(result.all_events)),
         "checks": sum(check.passed for check in result.get_asset_check_evaluations()),
@@ -135,6 +136,14 @@ def _failure(events: Iterable[dg.DagsterEvent]) -> dict[str, Any]:
     for event in events:
         if not event.is_step_failure:
             continue
+        source = event.step_failure_data.error_source
+        if source is not None and source.value == "INTERRUPT":
+            interrupt = OrderInterruptedError()
+            return {
+                "error": str(interrupt),
+                "error_class": interrupt.error_class,
+                "exit_code": interrupt.exit_code,
+            }
         told = event.step_failure_data.user_failure_data
         if told is not None and "error_class" in told.metadata:
             return {

@@ -40,7 +40,8 @@ def serve(settings: Settings, port: int) -> int:
         [str(programs / "dagster-webserver"), "-h", HOST, "-p", str(port), *where],
         [str(programs / "dagster-daemon"), "run", *where],
     ]
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell may have started us with SIGINT ignored
+        signal.signal(number, _interrupt)
     with contextlib.suppress(KeyboardInterrupt), _running(commands, settings) as processes:
         _wait_until_up(port, processes)
         click.echo(f"Dagster is at http://{HOST}:{port} , its home is {settings.home} ; Ctrl-C ends it.")

@@ -19,8 +19,8 @@ def default_home() -> Path:
 
     Source: XDG Base Directory Specification, https://specifications.freedesktop.org/basedir-spec/latest/
     """
-    data = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
-    return Path(data) / "conversion_assets"
+    data = Path(os.environ.get("XDG_DATA_HOME", ""))
+    return (data if data.is_absolute() else Path.home() / ".local" / "share") / "conversion_assets"
 
 
 class Settings(BaseSettings):
@@ -42,11 +42,11 @@ class Settings(BaseSettings):
         bucket_rules: CSV file of bucket rules; the built-in rule when there is none.
     """
 
-    model_config = SettingsConfigDict(env_prefix="CONVERSION_ASSETS_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="CONVERSION_ASSETS_", frozen=True, extra="ignore", env_ignore_empty=True)
 
     home: Path = Field(default_factory=default_home)
     owner: str = "local"
-    facility: str | None = None
+    facility: str = "conversion_assets"
     schemes: tuple[str, ...] = ("file", "s3", "https")
     threads: int = Field(default_factory=lambda: min(os.cpu_count() or 1, 8), ge=1)
     memory_limit_bytes: int = Field(default=8 * GIB, gt=0)

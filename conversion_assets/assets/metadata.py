@@ -87,7 +87,7 @@ def unzipped_metadata(record: UnzippedSafe, product_type: ProductType, seconds: 
 def product_metadata(
     product: Path, record: ZarrProduct, report: ConversionReport | None, seconds: float
 ) -> Metadata:
-    """Metadata of a stored Zarr product; the content's identity makes Dagster's data version."""
+    """Metadata of a stored Zarr product."""
     summary = summarize(product)
     return {
         **_quicklook(product),

@@ -12,7 +12,12 @@ from typing import Any
 import dagster as dg
 
 from conversion_assets.checks.specs import check_specs
-from conversion_assets.errors import ConversionAssetsError, PermanentError, TransientError
+from conversion_assets.errors import (
+    ConversionAssetsError,
+    OrderInterruptedError,
+    PermanentError,
+    TransientError,
+)
 from conversion_assets.partitions import safe_items
 from conversion_assets.records import Record
 
@@ -63,9 +68,14 @@ def step(
 
 @contextmanager
 def failures_told_by_class() -> Iterator[None]:
-    """Turn errors into Dagster failures that say how they are to be treated."""
+    """Turn errors into Dagster failures that say how they are to be treated.
+
+    An interrupt becomes one too: Dagster would try an interrupted step again, as its retry policy says.
+    """
     try:
         yield
+    except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError) as interrupt:
+        raise failure_of(OrderInterruptedError()) from interrupt
     except ConversionAssetsError as error:
         raise failure_of(error) from error
     except (dg.Failure, dg.RetryRequested):
@@ -99,6 +109,15 @@ def _classed(error: Exception) -> ConversionAssetsError:
     )
 
 
-def materialized(record: Record, metadata: dict[str, Any]) -> dg.MaterializeResult[Any]:
-    """Give the materialization of a record."""
-    return dg.MaterializeResult(value=record, metadata=metadata)
+def materialized(
+    record: Record, metadata: dict[str, Any], data_version: str | None = None
+) -> dg.MaterializeResult[Any]:
+    """Give the materialization of a record.
+
+    Args:
+        record: what the next asset receives.
+        metadata: what a person sees.
+        data_version: the same for the same content, so that Dagster can tell what is stale.
+    """
+    version = dg.DataVersion(data_version) if data_version else None
+    return dg.MaterializeResult(value=record, metadata=metadata, data_version=version)

@@ -45,4 +45,5 @@ def unzipped_safe(
     )
     if staged_safe_item.path != folder:
         staged_safe_item.path.unlink(missing_ok=True)
-    yield materialized(record, unzipped_metadata(record, product_type, watch.seconds()))
+    metadata = unzipped_metadata(record, product_type, watch.seconds())
+    yield materialized(record, metadata, data_version=record.fingerprint)

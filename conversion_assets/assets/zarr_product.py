@@ -47,6 +47,5 @@ def zarr_product(
         yield from judged("zarr_product", candidate.path.name, product_findings(candidate.path, safe))
         uri = candidate.uri or object_store.promote(candidate.path, shelf, candidate.provenance)
     record = ZarrProduct.of(safe, uri, candidate.provenance)
-    yield materialized(
-        record, product_metadata(object_store.local_path(uri), record, candidate.report, watch.seconds())
-    )
+    metadata = product_metadata(object_store.local_path(uri), record, candidate.report, watch.seconds())
+    yield materialized(record, metadata, data_version=f"{safe.fingerprint}-eopf-{record.eopf_version}")

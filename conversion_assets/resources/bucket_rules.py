@@ -13,6 +13,7 @@ from conversion_assets.errors import PermanentError
 from conversion_assets.orders import ANY
 
 COLUMNS = ("owner", "collection", "product_type", "expiration_days", "bucket")
+WRITE_ROWS = f"Write rows of {len(COLUMNS)} columns: {', '.join(COLUMNS)}."
 BUCKET_PATTERN = r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$"
 
 
@@ -108,12 +109,21 @@ def read_rules(path: Path) -> tuple[BucketRule, ...]:
         PermanentError: the file cannot be read, or a row breaks a rule; names the line.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = [row for row in csv.reader(file) if row]
-        return tuple(BucketRule(**dict(zip(COLUMNS, row, strict=True))) for row in rows)
-    except (OSError, UnicodeDecodeError, ValueError, ValidationError) as error:
-        raise PermanentError(
-            path,
-            f"a bucket rule cannot be read ({error})",
-            f"Write rows of {len(COLUMNS)} columns: {', '.join(COLUMNS)}.",
-        ) from error
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PermanentError(path, f"the bucket rules cannot be read ({error})", WRITE_ROWS) from error
+    rows = csv.reader(text.splitlines(keepends=True))
+    try:
+        return tuple(_rule(row) for row in rows if row)
+    except (csv.Error, ValueError) as error:
+        raise PermanentError(f"{path}, line {rows.line_num}", f"{error}", WRITE_ROWS) from error
+
+
+def _rule(row: list[str]) -> BucketRule:
+    if len(row) != len(COLUMNS):
+        raise ValueError(f"a bucket rule has {len(COLUMNS)} columns, this one {len(row)}")
+    try:
+        return BucketRule.model_validate(dict(zip(COLUMNS, row, strict=True)))
+    except ValidationError as error:
+        fault = error.errors()[0]
+        raise ValueError(f"{fault['loc'][0]} {fault['input']!r}: {fault['msg']}") from error

@@ -81,7 +81,8 @@ def _is_finished_name(name: str) -> bool:
 def _state(path: Path) -> _State | None:
     """Tell when a file or folder changed last, and its version; None where it is just being moved away.
 
-    The inode's change time counts too: copying tools set old modification times.
+    The inode's change time counts, which no program can set: copying tools set modification times of old,
+    and clocks elsewhere those of tomorrow.
     """
     digest, changed = sha256(), 0.0
     try:
@@ -89,7 +90,7 @@ def _state(path: Path) -> _State | None:
             digest.update(
                 f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode(errors="surrogateescape")
             )
-            changed = max(changed, status.st_mtime, status.st_ctime)
+            changed = max(changed, status.st_ctime)
     except FileNotFoundError:
         return None
     return _State(changed, digest.hexdigest()[:16])

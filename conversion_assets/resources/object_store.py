@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator
@@ -15,6 +16,7 @@ import dagster as dg
 from pydantic import BaseModel, ConfigDict
 
 from conversion_assets.errors import OrderError, PermanentError, PoisonedInputError
+from conversion_assets.orders import valid_key
 from conversion_assets.provenance import Provenance
 from conversion_assets.resources.file_exchange import put_in_place, write_whole
 
@@ -127,7 +129,7 @@ class FolderObjectStore(ObjectStore):
     @contextmanager
     def turn(self, key: str) -> Iterator[None]:
         """Hold the order's lock; a process that dies gives it back."""
-        lock = self._below("locks", f"{key}.lock")
+        lock = self._below("locks", f"{valid_key(key)}.lock")
         lock.parent.mkdir(parents=True, exist_ok=True)
         with lock.open("a") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
@@ -135,11 +137,11 @@ class FolderObjectStore(ObjectStore):
 
     def staging_folder(self, key: str) -> Path:
         """See ``ObjectStore.staging_folder``."""
-        return self._below("staging", key)
+        return self._below("staging", valid_key(key))
 
     def scratch_folder(self, key: str) -> Path:
         """See ``ObjectStore.scratch_folder``."""
-        return _emptied(self._below("scratch", key))
+        return _emptied(self._scratch_path(key))
 
     def workspace(self, shelf: Shelf, key: str) -> Path:
         """See ``ObjectStore.workspace``."""
@@ -180,7 +182,7 @@ class FolderObjectStore(ObjectStore):
     def local_path(self, uri: str) -> Path:
         """See ``ObjectStore.local_path``."""
         parts = urlsplit(uri)
-        path = Path(unquote(parts.path))
+        path = Path(os.path.normpath(unquote(parts.path)))
         if parts.scheme != "file" or not path.is_relative_to(self._root):
             raise PermanentError(
                 uri, f"it is not below {self._root}", "Convert the product again in this data folder."
@@ -189,12 +191,12 @@ class FolderObjectStore(ObjectStore):
 
     def release(self, key: str) -> None:
         """See ``ObjectStore.release``."""
-        for folder in (self.staging_folder(key), self._below("scratch", key)):
+        for folder in (self.staging_folder(key), self._scratch_path(key)):
             shutil.rmtree(folder, ignore_errors=True)
 
     def discard_work(self, shelf: Shelf, key: str) -> None:
         """See ``ObjectStore.discard_work``."""
-        for folder in (self._below("scratch", key), self._workspace_path(shelf, key)):
+        for folder in (self._scratch_path(key), self._workspace_path(shelf, key)):
             shutil.rmtree(folder, ignore_errors=True)
 
     @property
@@ -208,7 +210,10 @@ class FolderObjectStore(ObjectStore):
         return self._below("products", shelf.bucket, shelf.owner, shelf.collection)
 
     def _workspace_path(self, shelf: Shelf, key: str) -> Path:
-        return self._shelf_path(shelf) / f".converting-{key}"
+        return self._shelf_path(shelf) / f".converting-{valid_key(key)}"
+
+    def _scratch_path(self, key: str) -> Path:
+        return self._below("scratch", valid_key(key))
 
     def _note(self, shelf: Shelf, name: str) -> Path:
         return self._shelf_path(shelf) / ".provenance" / "products" / f"{name}.json"

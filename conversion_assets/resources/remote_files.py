@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, NoReturn
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 import httpx
 
 from conversion_assets.errors import ConversionAssetsError, OrderError, PermanentError, TransientError
 
 BLOCK_BYTES = 1 << 20
+HTTP_SCHEMES = ("http", "https")
 HTTP_TIMEOUT = httpx.Timeout(60, connect=20)
 RETRIED_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 
@@ -68,12 +70,17 @@ def remote_files(href: str, schemes: tuple[str, ...]) -> RemoteFiles:
             f"the scheme {scheme!r} is not allowed, only {', '.join(schemes)}",
             "Download the product and order the file, or allow the scheme with CONVERSION_ASSETS_SCHEMES.",
         )
-    return HttpFiles(schemes) if scheme in ("http", "https") else FsspecFiles(scheme)
+    return HttpFiles(schemes) if scheme in HTTP_SCHEMES else FsspecFiles(scheme)
 
 
 def redacted(href: str) -> str:
-    """Give a URL without user name, password and query, fit for messages and metadata."""
-    parts = urlsplit(href)
+    """Give a URL without user name, password and query, fit for messages and metadata; a path as it is."""
+    if "://" not in href:
+        return href
+    try:
+        parts = urlsplit(href)
+    except ValueError:
+        return href.partition("://")[0] + "://…"
     host = parts.netloc.rpartition("@")[2]
     return parts._replace(netloc=host, query="", fragment="").geturl()
 
@@ -85,7 +92,8 @@ class FsspecFiles(RemoteFiles):
         import fsspec  # noqa: PLC0415 - s3fs is heavy and only loaded for S3
 
         self._scheme = scheme
-        self._fs: Any = fsspec.filesystem(scheme)
+        # Nothing may come from a cache: a source changes while this process lives, and so do credentials.
+        self._fs: Any = fsspec.filesystem(scheme, skip_instance_cache=True, use_listings_cache=False)
 
     def _path(self, href: str) -> str:
         parts = urlsplit(href)
@@ -121,7 +129,7 @@ class HttpFiles(RemoteFiles):
     """Files over HTTPS; a redirect must lead to an allowed scheme too."""
 
     def __init__(self, schemes: tuple[str, ...]) -> None:
-        self._schemes = schemes
+        self._schemes = tuple(scheme for scheme in schemes if scheme in HTTP_SCHEMES)
 
     def stat(self, href: str) -> RemoteFile:
         """See ``RemoteFiles.stat``."""
@@ -133,7 +141,7 @@ class HttpFiles(RemoteFiles):
         return RemoteFile(
             size=int(length) if length and plain else None,
             version=headers.get("etag") or headers.get("last-modified"),
-            resumable=headers.get("accept-ranges") == "bytes",
+            resumable=plain and headers.get("accept-ranges") == "bytes",
         )
 
     def read(self, href: str, start: int = 0) -> Iterator[bytes]:
@@ -144,10 +152,14 @@ class HttpFiles(RemoteFiles):
             self._client() as client,
             client.stream("GET", href, headers=headers) as response,
         ):
+            if start and response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+                return  # nothing is left to read
             response.raise_for_status()
-            if start and response.status_code != httpx.codes.PARTIAL_CONTENT:
-                raise TransientError(redacted(href), "the server ignored a byte range", "It is read anew.")
-            yield from response.iter_bytes(BLOCK_BYTES)
+            ignored = start if response.status_code != httpx.codes.PARTIAL_CONTENT else 0
+            for block in response.iter_bytes(BLOCK_BYTES):
+                if rest := block[ignored:]:
+                    yield rest
+                ignored = max(0, ignored - len(block))
 
     def list_folder(self, href: str) -> dict[str, int] | None:
         """HTTP has no folders: always None."""
@@ -159,14 +171,16 @@ class HttpFiles(RemoteFiles):
             timeout=HTTP_TIMEOUT,
             follow_redirects=True,
             headers={"Accept-Encoding": "identity"},
-            event_hooks={"request": [self._check_scheme]},
+            event_hooks={"response": [self._check_redirect]},
         )
 
-    def _check_scheme(self, request: httpx.Request) -> None:
-        if request.url.scheme not in self._schemes:
+    def _check_redirect(self, response: httpx.Response) -> None:
+        target = urljoin(str(response.url), response.headers.get("location", ""))
+        scheme = urlsplit(target).scheme
+        if response.is_redirect and scheme not in self._schemes:
             raise OrderError(
-                redacted(str(request.url)),
-                f"it is a redirect to {request.url.scheme!r}, only {', '.join(self._schemes)} are allowed",
+                redacted(str(response.url)),
+                f"it is a redirect to {scheme!r}, only {', '.join(self._schemes)} are allowed",
                 "Order the product from its real address.",
             )
 
@@ -180,6 +194,12 @@ def _explained(href: str) -> Iterator[None]:
         raise
     except httpx.HTTPStatusError as error:
         _explain_status(href, error.response.status_code)
+    except httpx.TooManyRedirects as error:
+        raise PermanentError(
+            redacted(href), "one redirect leads to another without end", "Check the URL."
+        ) from error
+    except httpx.InvalidURL as error:
+        raise OrderError(redacted(href), f"it is not a URL ({error})", "Check the URL.") from error
     except (httpx.TransportError, ConnectionError, TimeoutError) as error:
         raise TransientError(
             redacted(href), f"the source cannot be reached ({type(error).__name__})", "It is tried again."
@@ -191,6 +211,10 @@ def _explained(href: str) -> Iterator[None]:
             redacted(href), "reading it is not permitted", "Check the rights and credentials."
         ) from error
     except Exception as error:
+        if _is_passing(error):
+            raise TransientError(
+                redacted(href), f"the source cannot be reached ({type(error).__name__})", "It is tried again."
+            ) from error
         if type(error).__module__.startswith(("botocore", "aiobotocore")):
             raise PermanentError(
                 redacted(href),
@@ -198,6 +222,13 @@ def _explained(href: str) -> Iterator[None]:
                 "Check endpoint, region and credentials.",
             ) from error
         raise
+
+
+def _is_passing(error: Exception) -> bool:
+    """Tell whether S3 is only busy or out of reach, as s3fs puts it; botocore itself is not loaded here."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.EBUSY, errno.EREMOTEIO)
+    return any(kind.__name__ == "HTTPClientError" for kind in type(error).__mro__)
 
 
 def _explain_status(href: str, status: int) -> NoReturn:

@@ -9,24 +9,29 @@ import json
 import os
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import asdict, dataclass
 from hashlib import new as new_hash
 from hashlib import sha256
 from pathlib import Path
-from urllib.parse import quote, unquote, urljoin, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import dagster as dg
 
 from conversion_assets.errors import OrderError, PermanentError, PoisonedInputError, TransientError
 from conversion_assets.orders import Order
 from conversion_assets.resources.remote_files import RemoteFiles, redacted, remote_files
+from conversion_assets.safe.faults import InputFaultError
 from conversion_assets.safe.manifest import MANIFEST_NAMES, read_manifest
+from conversion_assets.safe.member_names import member_path
 from conversion_assets.stac.checksums import Checksum
 
 Progress = Callable[[str], None]
 
 BLOCK_BYTES = 1 << 20
+RENAME = "Rename the product, or order it from elsewhere."
+UNZIPPED = "unzipped"
+"""Name beside the staged copy that the next step uses."""
 
 
 @dataclass(frozen=True)
@@ -78,11 +83,22 @@ class CopyStaging(Staging):
     def stage(self, order: Order, folder: Path, tell: Progress) -> StagedCopy:
         """See ``Staging.stage``."""
         remote = remote_files(order.href, tuple(self.schemes))
+        name = _file_name(order.href)
         folder.mkdir(parents=True, exist_ok=True)
-        name = unquote(urlsplit(order.href).path).rstrip("/").rpartition("/")[2]
         if not name.endswith((".SAFE", ".SEN3")):
             return _copy_archive(remote, order, folder / name, tell)
         return _copy_folder(remote, order.href.rstrip("/") + "/", folder / name, tell)
+
+
+def _file_name(href: str) -> str:
+    name = unquote(urlsplit(href).path).rstrip("/").rpartition("/")[2]
+    try:
+        member_path(name)
+    except InputFaultError as fault:
+        raise OrderError(redacted(href), f"its file name cannot be used: {fault.rule}", RENAME) from fault
+    if name.startswith(".") or name == UNZIPPED:
+        raise OrderError(redacted(href), f"its file name cannot be used: {name!r} is taken", RENAME)
+    return name
 
 
 def _copy_archive(remote: RemoteFiles, order: Order, target: Path, tell: Progress) -> StagedCopy:
@@ -108,15 +124,33 @@ def _copy_folder(remote: RemoteFiles, href: str, target: Path, tell: Progress) -
         raise OrderError(
             redacted(href), f"it has no {' or '.join(MANIFEST_NAMES)}", "Order the product folder itself."
         )
+    _refuse_hostile_names(files, href)
+    _remove_strangers(target, files)
     _require_space(target.parent, sum(files.values()), href)
     tell(f"copying {len(files)} files of {target.name}")
     work = _transfer_of(target)
     resumed = [
-        copy_file(remote, urljoin(href, _quoted(name, href)), target / name, work / name, None)
-        for name in files
+        copy_file(remote, href + _quoted(name, href), target / name, work / name, None) for name in files
     ]
     sizes = [(target / name).stat().st_size for name in files]
     return StagedCopy(target, files=len(sizes), total_bytes=sum(sizes), resumed=any(resumed))
+
+
+def _refuse_hostile_names(names: Iterable[str], href: str) -> None:
+    for name in names:
+        try:
+            member_path(name)
+        except InputFaultError as fault:
+            raise PoisonedInputError(
+                redacted(href), f"{name!r}: {fault.rule}", "Check the source: no product has such a file."
+            ) from fault
+
+
+def _remove_strangers(target: Path, names: Container[str]) -> None:
+    """Remove what an earlier copy left and the source does not have any more."""
+    for path in target.rglob("*"):
+        if path.is_file() and path.relative_to(target).as_posix() not in names:
+            path.unlink()
 
 
 def _quoted(name: str, href: str) -> str:
@@ -127,7 +161,7 @@ def _files_of_manifest(remote: RemoteFiles, href: str, target: Path, tell: Progr
     """Where a folder cannot be listed, its manifest tells what it holds."""
     for name in MANIFEST_NAMES:
         try:
-            copy_file(remote, urljoin(href, name), target / name, _transfer_of(target) / name, tell)
+            copy_file(remote, href + name, target / name, _transfer_of(target) / name, tell)
         except OrderError:
             continue
         manifest = read_manifest(target)

@@ -32,6 +32,7 @@ from conversion_assets.zarr.conversion import ConversionReport, ConversionReques
 
 GDAL_CACHE_MEGABYTES = "64"
 LONGEST_TEXT = 300
+MOST_CAUSES = 10
 NOISY_LOGGERS = ("eopf.product.utils", "cfgrib", "rasterio", "distributed")
 
 Tell = Callable[[str], None]
@@ -116,8 +117,9 @@ def describe_fault(error: BaseException) -> dict[str, Any]:
     """Put an exception in words and numbers that outlive the process."""
     chain = list(_causes(error))
     disk_full = any(isinstance(e, OSError) and e.errno in (errno.ENOSPC, errno.EDQUOT) for e in chain)
-    texts = [textwrap.shorten(f"{type(e).__name__}: {e}".strip(" :"), LONGEST_TEXT) for e in chain]
-    names = [type(e).__name__ for e in chain]
+    told = chain[:MOST_CAUSES]
+    texts = [textwrap.shorten(f"{type(e).__name__}: {e}".strip(" :"), LONGEST_TEXT) for e in told]
+    names = [type(e).__name__ for e in told]
     return {"message": " <- ".join(dict.fromkeys(texts)), "exceptions": names, "disk_full": disk_full}
 
 

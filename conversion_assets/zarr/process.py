@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import queue
+import re
 import signal
 import subprocess
 import sys
@@ -33,6 +34,8 @@ LAST_WORDS_BYTES = 2000
 # Zarr output measured against SAFE input: 0.5 (S1 GRD), 1.1 (S3 OLCI), 1.2 (S2 L1C and L2A).
 OUTPUT_PER_INPUT_BYTE = 1.5
 SMALLEST_FREE_SPACE = 64 * 2**20
+SECRET_NAME = re.compile("KEY|SECRET|TOKEN|PASS|CREDENTIAL|COOKIE|AUTH", re.IGNORECASE)
+SECRET_URL = re.compile(r"://[^/@\s]*:[^/@\s]*@")
 
 
 @dataclass(frozen=True)
@@ -137,23 +140,36 @@ class _Conversation:
     fault: dict[str, Any] | None = None
     phase: str = "starting"
     lines: queue.Queue[bytes] = field(default_factory=queue.Queue)
+    reader: threading.Thread | None = None
 
     def listen_to(self, process: subprocess.Popen[bytes]) -> None:
         def read() -> None:
             for line in process.stdout or ():
                 self.lines.put(line)
 
-        threading.Thread(target=read, daemon=True).start()
+        self.reader = threading.Thread(target=read, daemon=True)
+        self.reader.start()
+
+    def take_the_rest(self) -> None:
+        """Take in what an ended process has left in the pipe."""
+        if self.reader is not None:
+            self.reader.join(GRACE_SECONDS)
+        self.take(0)
 
     def take(self, seconds: float) -> None:
         """Take in what has arrived, waiting for the first line for some seconds."""
         with contextlib.suppress(queue.Empty):
-            self._take_one(self.lines.get(timeout=seconds))
+            self._take_one(self.lines.get(timeout=seconds) if seconds else self.lines.get_nowait())
             while True:
                 self._take_one(self.lines.get_nowait())
 
     def _take_one(self, line: bytes) -> None:
-        message = json.loads(line)
+        try:
+            message = json.loads(line)
+        except ValueError:
+            message = None
+        if not isinstance(message, dict):
+            return  # not of the protocol: something printed before the engine claimed its standard output
         self.report = message.get("report", self.report)
         self.fault = message.get("fault", self.fault)
         if text := message.get("progress"):
@@ -173,8 +189,9 @@ def _engine(request: ConversionRequest, log: int) -> Iterator[subprocess.Popen[b
     )
     try:
         if process.stdin is not None:
-            process.stdin.write(request.model_dump_json().encode() + b"\n")
-            process.stdin.flush()
+            # One that is dead already tells by its exit code why; nothing stays in a buffer.
+            with contextlib.suppress(BrokenPipeError):
+                os.write(process.stdin.fileno(), request.model_dump_json().encode() + b"\n")
         yield process
     finally:
         end_group(process)
@@ -182,8 +199,7 @@ def _engine(request: ConversionRequest, log: int) -> Iterator[subprocess.Popen[b
 
 def _environment(scratch: Path) -> dict[str, str]:
     """Pass on the environment without what looks like a credential: eopf reads local files only."""
-    secrets = ("KEY", "SECRET", "TOKEN", "PASSWORD", "CREDENTIAL", "COOKIE")
-    kept = {k: v for k, v in os.environ.items() if not any(word in k.upper() for word in secrets)}
+    kept = {k: v for k, v in os.environ.items() if not (SECRET_NAME.search(k) or SECRET_URL.search(v))}
     return {**kept, "TMPDIR": str(scratch)}
 
 
@@ -218,7 +234,7 @@ def _watch(
                 f"the conversion used {used:,} bytes of memory, {limits.memory_bytes:,} are allowed",
                 "Raise CONVERSION_ASSETS_MEMORY_LIMIT_BYTES, or lower CONVERSION_ASSETS_THREADS.",
             )
-    conversation.take(POLL_SECONDS)
+    conversation.take_the_rest()
     return None
 
 

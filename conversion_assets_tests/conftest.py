@@ -1,4 +1,4 @@
-"""Settings of the property tests: no test here depends on how fast the machine is."""
+"""Settings of all tests: no property test depends on how fast the machine is."""
 
 from __future__ import annotations
 

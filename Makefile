@@ -1,0 +1,73 @@
+# make demo  installs and takes one product from its archive to the catalogue
+# make test  installs, lints, type-checks and runs the tests
+# make ui    Dagster's web interface and daemon, with the demo's history
+
+PYTHON ?= python3.11
+DATA   ?= $(CURDIR)/home
+PORT   ?= 3000
+JOBS   ?= 2
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test ui check lint types pytest format install install-dev lock clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+demo: install ## install and convert one product, from its archive to the catalogue
+	@$(BIN)/python -m conversion_assets_tests.demo $(DATA)
+
+ui: install ## the web interface and daemon on 127.0.0.1, sensors included
+	@$(BIN)/conversion-assets ui --home $(DATA) --port $(PORT)
+
+test: check pytest ## install, lint, type-check and run the tests
+
+check: lint types ## lint and type-check
+
+lint: install-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: install-dev
+	$(BIN)/mypy
+
+pytest: install-dev
+	$(BIN)/pytest -n $(JOBS) --dist loadfile
+
+format: install-dev ## format and mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+install: $(VENV)/.installed
+
+install-dev: $(VENV)/.installed-dev
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
+	  || { echo 'Python 3.11 is needed: name it with make PYTHON=/path/to/python3.11'; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null \
+	  || { echo "Python's venv module is needed: on Debian, apt install python3-venv"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	@echo 'Installing (eopf brings 1.3 GB; a minute or two) ...'
+	@start=$$(date +%s); $(PIP) --editable . && echo "Installed in $$(( $$(date +%s) - start )) s."
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
+	@echo 'Installing with the tools for tests (a minute or two) ...'
+	@start=$$(date +%s); $(PIP) --editable '.[dev]' && echo "Installed in $$(( $$(date +%s) - start )) s."
+	@touch $@ $(VENV)/.installed
+
+lock: ## renew constraints.txt from pyproject.toml
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python -m pip install --quiet uv
+	{ head -n 2 constraints.txt; .venv-lock/bin/uv pip compile --quiet --python-version 3.11 --upgrade \
+	  --extra dev --no-emit-index-url --no-annotate --no-header pyproject.toml; } > constraints.new
+	mv constraints.new constraints.txt
+	rm -rf .venv-lock
+
+clean: ## remove the environment and caches; the data folder stays
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
