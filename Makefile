@@ -8,7 +8,7 @@ PORT   ?= 3000
 JOBS   ?= 2
 VENV   := .venv
 BIN    := $(VENV)/bin
-PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517 --constraint constraints.txt
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test ui check lint types pytest format install install-dev lock clean

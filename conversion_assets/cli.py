@@ -145,7 +145,8 @@ def status(order: str | None, as_json: bool, home: Path | None) -> None:
         except ConversionAssetsError as error:
             raise click.ClickException(str(error)) from error
     if as_json:
-        click.echo("\n".join(json.dumps(entry.model_dump(mode="json")) for entry in found))
+        for entry in found:
+            click.echo(json.dumps(entry.model_dump(mode="json")))
     else:
         Console(as_json=False).show_standing(found, detailed=order is not None)
 

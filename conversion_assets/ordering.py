@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from conversion_assets.errors import OrderError
 from conversion_assets.orders import Order, TargetRule, partition_key, valid_identifier
@@ -53,26 +53,34 @@ def orders_from(source: str, wishes: Wishes) -> tuple[Order, ...]:
     valid_identifier("owner", wishes.owner)
     if "://" not in source:
         return _orders_from_path(Path(source).expanduser().absolute(), wishes)
-    _check_url(source)
-    if urlsplit(source).scheme == "file" and "file" in wishes.schemes:
-        return _orders_from_path(Path(unquote(urlsplit(source).path)), wishes)
-    if urlsplit(source).path.rstrip("/").lower().endswith(_product_endings()):
+    parts = _parts(source)
+    if parts.scheme == "file" and "file" in wishes.schemes:
+        return _orders_from_path(Path(unquote(parts.path)), wishes)
+    if parts.path.rstrip("/").lower().endswith(_product_endings()):
         remote_files(source, wishes.schemes)
         return (_product_order(source, None, wishes),)
     return _orders_from_document(source, wishes)
 
 
-def _check_url(source: str) -> None:
+def _parts(url: str) -> SplitResult:
+    """Split a URL that may be read: well formed, without credentials, and local where it says so."""
     try:
-        has_credentials = "@" in urlsplit(source).netloc
+        parts = urlsplit(url)
+        local = parts.hostname in (None, "localhost")
+        _ = parts.port
     except ValueError as error:
-        raise OrderError(redacted(source), f"it is not a URL ({error})", ASK_FOR_PRODUCT) from error
-    if has_credentials:
+        raise OrderError(f"{url[:100]!r}", f"it is not a URL ({error})", ASK_FOR_PRODUCT) from error
+    if "@" in parts.netloc:
         raise OrderError(
-            redacted(source),
+            redacted(url),
             "a URL may not carry a user name or password",
             "Leave them out; credentials come from the environment.",
         )
+    if parts.scheme == "file" and not local:
+        raise OrderError(
+            url, "a file URL names another host", "Give the path, or a URL of that host's server."
+        )
+    return parts
 
 
 def _product_endings() -> tuple[str, ...]:

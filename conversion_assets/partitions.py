@@ -36,9 +36,10 @@ def order_event(order: Order) -> dg.AssetMaterialization:
 
 def record_order(instance: dg.DagsterInstance, order: Order) -> None:
     """Make an order known: first the order, then its partition, so that no partition lacks its order."""
-    if find_order(instance, order.key) != order:
+    key = valid_key(order.key)
+    if find_order(instance, key) != order:
         instance.report_runless_asset_event(order_event(order))
-    instance.add_dynamic_partitions(str(safe_items.name), [valid_key(order.key)])
+    instance.add_dynamic_partitions(str(safe_items.name), [key])
 
 
 def find_order(instance: dg.DagsterInstance, key: str) -> Order | None:

@@ -136,8 +136,7 @@ def _failure(events: Iterable[dg.DagsterEvent]) -> dict[str, Any]:
     for event in events:
         if not event.is_step_failure:
             continue
-        source = event.step_failure_data.error_source
-        if source is not None and source.value == "INTERRUPT":
+        if event.step_failure_data.error_source.value == "INTERRUPT":
             interrupt = OrderInterruptedError()
             return {
                 "error": str(interrupt),
@@ -170,7 +169,7 @@ class _ProgressHandler(logging.Handler):
         meta = getattr(record, "dagster_meta", {})
         event = meta.get("dagster_event")
         step = str(meta.get("step_key") or "")
-        if event is None and step:
+        if event is None and step and logging.INFO <= record.levelno < logging.ERROR:
             self.listener(step, str(meta.get("orig_message", "")))
         elif event is not None and event.event_type_value in ("STEP_START", "STEP_UP_FOR_RETRY"):
             text = "" if event.event_type_value == "STEP_START" else "failed, is tried again"
@@ -196,6 +195,6 @@ def _listening(listener: Listener) -> Iterator[None]:
 def progress_logger(context: dg.InitLoggerContext) -> logging.Logger:
     """Build the logger that feeds the listener of ``run_order``."""
     del context
-    logger = logging.Logger("conversion_assets.progress", level=logging.INFO)  # noqa: LOG001 - private to one run
+    logger = logging.Logger("conversion_assets.progress", level=logging.DEBUG)  # noqa: LOG001 - private to one run
     logger.addHandler(_HANDLER)
     return logger

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import socket
 import subprocess
@@ -30,7 +31,10 @@ def serve(settings: Settings, port: int) -> int:
         port: port of the web interface; 0 for any free one, and another one where it is taken.
 
     Returns:
-        Exit code: 0 when it was interrupted, 1 when a server ended by itself.
+        Exit code: 0 when it was interrupted.
+
+    Raises:
+        click.ClickException: a server did not start, or ended by itself; with the place of its log.
     """
     prepare_home(settings)
     port = free_port(port)
@@ -43,11 +47,11 @@ def serve(settings: Settings, port: int) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):  # a shell may have started us with SIGINT ignored
         signal.signal(number, _interrupt)
     with contextlib.suppress(KeyboardInterrupt), _running(commands, settings) as processes:
-        _wait_until_up(port, processes)
+        _wait_until_up(port, processes, settings)
         click.echo(f"Dagster is at http://{HOST}:{port} , its home is {settings.home} ; Ctrl-C ends it.")
         while all(process.poll() is None for process in processes):
             time.sleep(0.5)
-        return 1
+        raise _ended_by_itself(processes, settings)
     return 0
 
 
@@ -72,8 +76,7 @@ def _running(
     processes: list[subprocess.Popen[bytes]] = []
     try:
         for command in commands:
-            log = (settings.dagster_home / f"{Path(command[0]).name}.log").open("ab")
-            with log:
+            with _log_of(command[0], settings).open("ab") as log:
                 processes.append(
                     subprocess.Popen(  # noqa: S603 - Dagster's own programs, no shell
                         command,
@@ -85,25 +88,45 @@ def _running(
                 )
         yield processes
     finally:
+        for number in (signal.SIGINT, signal.SIGTERM):  # an impatient second Ctrl-C must not leave anything
+            signal.signal(number, signal.SIG_IGN)
         for process in processes:
             process.send_signal(signal.SIGINT)
         for process in processes:
             _end(process)
 
 
+def _program(process: subprocess.Popen[bytes]) -> str:
+    return str(process.args[0]) if isinstance(process.args, list) else str(process.args)
+
+
+def _log_of(program: str, settings: Settings) -> Path:
+    return settings.dagster_home / f"{Path(program).name}.log"
+
+
 def _end(process: subprocess.Popen[bytes]) -> None:
-    try:
+    """Wait for a server to end, then end what is left of its group: code servers and runs."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(GRACE_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
-def _wait_until_up(port: int, processes: Sequence[subprocess.Popen[bytes]]) -> None:
+def _wait_until_up(port: int, processes: Sequence[subprocess.Popen[bytes]], settings: Settings) -> None:
     deadline = time.monotonic() + STARTUP_SECONDS
     while time.monotonic() < deadline and all(process.poll() is None for process in processes):
         with contextlib.suppress(httpx.TransportError):
             if httpx.get(f"http://{HOST}:{port}/server_info").is_success:
                 return
         time.sleep(0.3)
-    raise click.ClickException("Dagster did not start; its logs are in the folder 'dagster' of the home.")
+    raise _ended_by_itself(processes, settings)
+
+
+def _ended_by_itself(
+    processes: Sequence[subprocess.Popen[bytes]], settings: Settings
+) -> click.ClickException:
+    ended = [process for process in processes if process.poll() is not None]
+    logs = " and ".join(str(_log_of(_program(process), settings)) for process in ended or processes)
+    what = "ended by itself" if ended else f"did not answer within {STARTUP_SECONDS} s"
+    return click.ClickException(f"Dagster {what}; why stands in {logs}")

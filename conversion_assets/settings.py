@@ -42,7 +42,9 @@ class Settings(BaseSettings):
         bucket_rules: CSV file of bucket rules; the built-in rule when there is none.
     """
 
-    model_config = SettingsConfigDict(env_prefix="CONVERSION_ASSETS_", frozen=True, extra="ignore", env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        env_prefix="CONVERSION_ASSETS_", frozen=True, extra="ignore", env_ignore_empty=True
+    )
 
     home: Path = Field(default_factory=default_home)
     owner: str = "local"

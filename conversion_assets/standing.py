@@ -42,8 +42,9 @@ class Standing(BaseModel):
     error: str | None = None
 
 
+PUBLISHED = "published"
 STATUS = {
-    dg.DagsterRunStatus.SUCCESS: "published",
+    dg.DagsterRunStatus.SUCCESS: PUBLISHED,
     dg.DagsterRunStatus.FAILURE: "failed",
     dg.DagsterRunStatus.CANCELED: "canceled",
 }
@@ -78,12 +79,15 @@ def _standing(instance: dg.DagsterInstance, key: str, record: dg.RunRecord | Non
         return Standing(order=key, status="ordered")
     run = record.dagster_run
     status = STATUS.get(run.status, "in progress")
+    publication = _publication(instance, key)
+    if status == PUBLISHED and not publication:
+        status = "ordered"  # a run of some of the assets only
     return Standing(
         order=key,
         status=status,
         when=_time(record.create_timestamp.timestamp()),
         error=_error(instance, run.run_id) if status == "failed" else None,
-        **_publication(instance, key),
+        **publication,
     )
 
 

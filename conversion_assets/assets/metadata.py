@@ -33,11 +33,11 @@ LOG = logging.getLogger(__name__)
 ARRAY_COLUMNS = dg.TableSchema(
     columns=[
         dg.TableColumn("array", "string"),
-        dg.TableColumn("dimensions", "string"),
         dg.TableColumn("shape", "string"),
-        dg.TableColumn("chunks", "string"),
         dg.TableColumn("type", "string"),
         dg.TableColumn("stored kB", "float"),
+        dg.TableColumn("chunks", "string"),
+        dg.TableColumn("dimensions", "string"),
     ]
 )
 
@@ -70,6 +70,7 @@ def staged_metadata(record: StagedSafe, copy: StagedCopy, seconds: float) -> Met
 def unzipped_metadata(record: UnzippedSafe, product_type: ProductType, seconds: float) -> Metadata:
     """Metadata of a verified SAFE folder."""
     return {
+        **_map_of_rings(record),
         "product": record.folder.name,
         "product type": product_type.eopf_type,
         "title": product_type.title,
@@ -79,7 +80,6 @@ def unzipped_metadata(record: UnzippedSafe, product_type: ProductType, seconds: 
         "files": record.files,
         **volume(record.total_bytes, seconds),
         "path": dg.MetadataValue.path(str(record.folder)),
-        **_map_of_rings(record),
         "fingerprint": record.fingerprint,
     }
 
@@ -93,14 +93,14 @@ def product_metadata(
         **_quicklook(product),
         "product": record.name,
         "product type": summary.product_type,
-        "zarr": dg.MetadataValue.url(record.uri),
-        "path": dg.MetadataValue.path(str(product)),
         "objects": summary.objects,
-        "arrays": _array_table(summary),
         **volume(summary.total_bytes, seconds),
         **(_report_numbers(report) if report else {"already converted": True}),
         "eopf version": record.eopf_version,
-        "open with": dg.MetadataValue.md(f'```python\nxarray.open_datatree("{product}", engine="zarr")\n```'),
+        "zarr": dg.MetadataValue.url(record.uri),
+        "path": dg.MetadataValue.path(str(product)),
+        "open with": f'xarray.open_datatree("{product}", engine="zarr")',
+        "arrays": _array_table(summary),
     }
 
 
@@ -108,10 +108,10 @@ def item_metadata(record: DescribedProduct) -> Metadata:
     """Metadata of a STAC item."""
     item = record.item
     return {
+        **_map(item["geometry"]),
         "item id": item["id"],
         "collection": record.collection,
         "product type": record.product_type,
-        **_map(item["geometry"]),
         "bbox": ", ".join(f"{number:.4f}" for number in item["bbox"]),
         "start": item["properties"]["start_datetime"],
         "end": item["properties"]["end_datetime"],
@@ -163,17 +163,22 @@ def _map_of_rings(record: UnzippedSafe) -> Metadata:
 
 
 def _array_table(summary: ProductSummary) -> dg.TableMetadataValue:
-    return dg.MetadataValue.table([_array_row(array) for array in summary.arrays], schema=ARRAY_COLUMNS)
+    arrays = sorted(summary.arrays, key=_measurements_first)
+    return dg.MetadataValue.table([_array_row(array) for array in arrays], schema=ARRAY_COLUMNS)
+
+
+def _measurements_first(array: ArraySummary) -> tuple[bool, str]:
+    return "measurements" not in array.path.split("/"), array.path
 
 
 def _array_row(array: ArraySummary) -> dg.TableRecord:
     return dg.TableRecord(
         {
             "array": array.path,
-            "dimensions": ", ".join(array.dimensions),
             "shape": " x ".join(map(str, array.shape)),
-            "chunks": " x ".join(map(str, array.chunks)),
             "type": array.dtype,
             "stored kB": round(array.stored_bytes / 1000, 1),
+            "chunks": " x ".join(map(str, array.chunks)),
+            "dimensions": ", ".join(array.dimensions),
         }
     )

@@ -69,7 +69,7 @@ def footprint_finding(stac_discovery: Mapping[str, Any], safe: UnzippedSafe) -> 
     if not safe.footprints:
         return CheckOutcome(name, passed=True, detail="The manifest gives no footprint to compare with.")
     try:
-        written = footprint_from_geojson(stac_discovery["geometry"])
+        written = footprint_from_geojson(stac_discovery["geometry"] or {})
         overlap = intersection_over_union(written, safe_footprint(safe))
     except (ConversionAssetsError, KeyError, TypeError) as error:
         return CheckOutcome(name, passed=False, detail=f"The product has no valid footprint: {error}.")

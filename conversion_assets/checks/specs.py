@@ -122,7 +122,7 @@ def judged(asset: str, subject: object, outcomes: Iterable[CheckOutcome]) -> Ite
             asset_key=asset,
             check_name=rule.name,
             description=outcome.detail,
-            metadata=dict(outcome.numbers),
+            metadata={"product": str(subject), **outcome.numbers},  # a check result names no partition
         )
     for rule, outcome in found:
         if not outcome.passed:

@@ -16,16 +16,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import dagster as dg
 import pystac
 
-from conversion_assets.errors import PermanentError
+from conversion_assets.errors import OrderError, PermanentError
 from conversion_assets.orders import valid_identifier, valid_key
 from conversion_assets.resources.file_exchange import write_whole
 from conversion_assets.stac.validation import validate_catalog, validate_collection
 
+OWN_DOCUMENTS = frozenset({"catalog.json", "collection.json"})
 CATALOGUE_LINKS = frozenset({"self", "root", "parent", "collection"})
 LICENCE = pystac.Link(
     "license",
@@ -113,6 +114,7 @@ class StaticCatalogue(Catalogue):
         valid_key(item["id"])
         for name in (collection.owner, collection.id):
             valid_identifier("name", name)
+        _refuse_reserved(item["id"], collection.owner, collection.id)
         with self._locked():
             folder = self._root / collection.owner / collection.id
             day = folder / _day_of(item)
@@ -174,6 +176,13 @@ class StaticCatalogue(Catalogue):
         _write(root, document)
 
 
+def _refuse_reserved(item_id: str, *names: str) -> None:
+    """Keep apart what is the catalogue's own: its documents stand beside the folders and items."""
+    for name in (f"{item_id}.json", *names):
+        if name.lower() in OWN_DOCUMENTS:
+            raise OrderError(name, "the catalogue keeps a document of its own under this name", "Rename it.")
+
+
 def _day_of(item: Document) -> str:
     return datetime.fromisoformat(item["properties"]["datetime"]).date().isoformat()
 
@@ -192,7 +201,7 @@ def _placed_item(item: Document, path: Path, spec: CollectionSpec) -> Document:
     for asset in placed["assets"].values():
         parts = urlsplit(asset["href"])
         if parts.scheme == "file":
-            asset["href"] = os.path.relpath(unquote(parts.path), path.parent)
+            asset["href"] = quote(os.path.relpath(unquote(parts.path), path.parent))
     return placed
 
 

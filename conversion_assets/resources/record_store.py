@@ -8,6 +8,7 @@ import dagster as dg
 from pydantic import ValidationError
 
 from conversion_assets.errors import PermanentError
+from conversion_assets.failures import failures_told_by_class
 from conversion_assets.orders import valid_key
 from conversion_assets.records import Record
 from conversion_assets.resources.file_exchange import write_whole
@@ -31,8 +32,12 @@ class RecordStore(dg.ConfigurableIOManager):
         """Read the record that the upstream asset left for this partition.
 
         Raises:
-            PermanentError: there is none, or an older version of the project wrote it.
+            Failure: there is none, or an older version of the project wrote it; it is not retried.
         """
+        with failures_told_by_class():
+            return self._read(context)
+
+    def _read(self, context: dg.InputContext) -> Record:
         path = self._path(context.asset_key, context.partition_key)
         kind = context.dagster_type.typing_type
         try:

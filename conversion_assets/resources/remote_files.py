@@ -194,12 +194,8 @@ def _explained(href: str) -> Iterator[None]:
         raise
     except httpx.HTTPStatusError as error:
         _explain_status(href, error.response.status_code)
-    except httpx.TooManyRedirects as error:
-        raise PermanentError(
-            redacted(href), "one redirect leads to another without end", "Check the URL."
-        ) from error
-    except httpx.InvalidURL as error:
-        raise OrderError(redacted(href), f"it is not a URL ({error})", "Check the URL.") from error
+    except (httpx.TooManyRedirects, httpx.InvalidURL) as error:
+        raise OrderError(redacted(href), f"it cannot be followed ({error})", "Check the URL.") from error
     except (httpx.TransportError, ConnectionError, TimeoutError) as error:
         raise TransientError(
             redacted(href), f"the source cannot be reached ({type(error).__name__})", "It is tried again."
@@ -228,7 +224,7 @@ def _is_passing(error: Exception) -> bool:
     """Tell whether S3 is only busy or out of reach, as s3fs puts it; botocore itself is not loaded here."""
     if isinstance(error, OSError):
         return error.errno in (errno.EBUSY, errno.EREMOTEIO)
-    return any(kind.__name__ == "HTTPClientError" for kind in type(error).__mro__)
+    return any(kind.__name__ in ("ConnectionError", "HTTPClientError") for kind in type(error).__mro__)
 
 
 def _explain_status(href: str, status: int) -> NoReturn:

@@ -144,8 +144,10 @@ class _Conversation:
 
     def listen_to(self, process: subprocess.Popen[bytes]) -> None:
         def read() -> None:
-            for line in process.stdout or ():
-                self.lines.put(line)
+            if process.stdout is not None:
+                with process.stdout:
+                    for line in process.stdout:
+                        self.lines.put(line)
 
         self.reader = threading.Thread(target=read, daemon=True)
         self.reader.start()
@@ -195,6 +197,8 @@ def _engine(request: ConversionRequest, log: int) -> Iterator[subprocess.Popen[b
         yield process
     finally:
         end_group(process)
+        if process.stdin is not None:
+            process.stdin.close()
 
 
 def _environment(scratch: Path) -> dict[str, str]:

@@ -1,0 +1,256 @@
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from dagster._core.test_utils import create_test_daemon_workspace_context
+from dagster._core.workspace.load_target import ModuleTarget
+from dagster._daemon.sensor import execute_sensor_iteration
+
+from conversion_assets.automation.inbox_sensor import _take, inbox_sensor, read_cursor, write_cursor
+from conversion_assets.instance import open_instance, prepare_home
+from conversion_assets.ordering import Wishes
+from conversion_assets.partitions import order_of, safe_items
+from conversion_assets.resources.input_source import Arrival, InboxFolder
+from conversion_assets.settings import Settings
+from conversion_assets_tests.resources.http_files import serving
+from conversion_assets_tests.safe.products import S1_NAME, S3_NAME, product
+
+WISHES = Wishes(owner="local", default_owner="local", schemes=("file", "s3", "http"))
+S1_KEY, S3_KEY = S1_NAME.removesuffix(".SAFE"), S3_NAME.removesuffix(".SEN3")
+Tick = Callable[..., dg.SensorResult | str]
+
+
+@pytest.fixture
+def inbox(tmp_path: Path) -> Path:
+    folder = tmp_path / "inbox"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture
+def tick(inbox: Path) -> Iterator[Tick]:
+    """Evaluate the sensor as the daemon would; gives its result, or its words where it skips."""
+    cursors: list[str | None] = [None]
+    with dg.DagsterInstance.ephemeral() as instance:
+
+        def evaluate(*, most: int = 50, stable_seconds: float = 0) -> dg.SensorResult | str:
+            source = InboxFolder(folder=str(inbox), stable_seconds=stable_seconds)
+            context = dg.build_sensor_context(
+                instance=instance, cursor=cursors[0], resources={"input_source": source}
+            )
+            result: Any = inbox_sensor(WISHES, most)(context)
+            if isinstance(result, dg.SkipReason):
+                cursors[0] = context.cursor
+                return str(result.skip_message)
+            assert isinstance(result, dg.SensorResult)
+            cursors[0] = result.cursor
+            return result
+
+        yield evaluate
+
+
+def keys(result: dg.SensorResult | str) -> list[str]:
+    assert isinstance(result, dg.SensorResult), result
+    requests = [str(request.partition_key) for request in result.run_requests or ()]
+    (added,) = result.dynamic_partitions_requests or ()
+    assert added.partition_keys == requests
+    assert [event.partition for event in result.asset_events or ()] == requests
+    return requests
+
+
+def archive(inbox: Path, name: str) -> Path:
+    folder = product(inbox.parent / "made", name)
+    return Path(shutil.make_archive(str(inbox / name), "zip", folder.parent, name))
+
+
+def feature(name: str, href: str = "s3://bucket/X.zip") -> dict[str, Any]:
+    return {"type": "Feature", "id": name, "geometry": None, "assets": {"product": {"href": href}}}
+
+
+def test_each_arrival_becomes_one_order_once(inbox: Path, tick: Tick) -> None:
+    product(inbox, S1_NAME)
+    archive(inbox, S3_NAME)
+    (inbox / "item.json").write_text(json.dumps(feature("X")))
+    assert sorted(keys(tick())) == sorted([S1_KEY, S3_KEY, "X"])
+    assert tick() == "Nothing new in the inbox (3 known)."
+
+
+def test_feature_collection_becomes_many_orders(inbox: Path, tick: Tick) -> None:
+    document = {"type": "FeatureCollection", "features": [feature("X"), feature("Y")]}
+    (inbox / "found.geojson").write_text(json.dumps(document))
+    assert keys(tick()) == ["X", "Y"]
+
+
+def test_run_key_names_the_order_and_its_version(inbox: Path, tick: Tick) -> None:
+    (inbox / "item.json").write_text(json.dumps(feature("X")))
+    first = tick()
+    assert isinstance(first, dg.SensorResult)
+    (request,) = first.run_requests or ()
+    assert str(request.run_key).startswith("X@")
+    (inbox / "item.json").write_text(json.dumps(feature("X", "s3://bucket/corrected.zip")))
+    second = tick()
+    assert isinstance(second, dg.SensorResult)
+    (again,) = second.run_requests or ()
+    assert (again.partition_key, again.run_key == request.run_key) == ("X", False)
+
+
+def test_unstable_arrival_is_left_for_later(inbox: Path, tick: Tick) -> None:
+    product(inbox, S1_NAME)
+    assert tick(stable_seconds=3600) == "Nothing new in the inbox (0 known)."
+    assert keys(tick()) == [S1_KEY]
+
+
+def test_refused_arrival_is_skipped_with_its_reason_and_does_not_hold_up_others(
+    inbox: Path, tick: Tick
+) -> None:
+    (inbox / "notes.txt").write_text("hello")
+    assert "notes.txt" in str(skipped := tick())
+    assert "neither an archive nor a STAC document" in str(skipped)
+    assert tick() == "Nothing new in the inbox (1 known)."
+    product(inbox, S1_NAME)
+    (inbox / "hostile.json").write_text(json.dumps(feature("../../x")))
+    assert keys(tick()) == [S1_KEY]
+    (inbox / "notes.txt").write_text("hello again")
+    assert "notes.txt" in str(tick())
+
+
+def test_arrival_whose_server_is_busy_is_looked_at_again(inbox: Path, tick: Tick) -> None:
+    """A document that cannot be read for now is neither refused nor forgotten."""
+    (inbox / "item.json").write_text(json.dumps(feature("X")))
+    with serving() as site:
+        site.add("item").status = 503
+        arrival = Arrival("remote", site.url("item"), "v1")
+        assert list(_take([arrival], WISHES)) == [None]
+        site.files["item"].status = None
+        site.files["item"].content = json.dumps(feature("X", "http://h/X.zip")).encode()
+        (taken,) = _take([arrival], WISHES)
+    assert taken is not None
+    assert [order.key for order in taken.orders] == ["X"]
+    assert keys(tick()) == ["X"]
+
+
+def test_one_tick_takes_no_more_than_it_may(inbox: Path, tick: Tick) -> None:
+    names = [f"X{number}" for number in range(7)]
+    for name in names:
+        (inbox / f"{name}.json").write_text(json.dumps(feature(name)))
+    batches = [keys(tick(most=3)) for _ in range(3)]
+    assert [len(batch) for batch in batches] == [3, 3, 1]
+    assert sorted(key for batch in batches for key in batch) == names
+    assert tick(most=3) == "Nothing new in the inbox (7 known)."
+
+
+def test_cursor_forgets_what_is_gone_and_takes_it_when_it_comes_back(inbox: Path, tick: Tick) -> None:
+    (inbox / "X.json").write_text(json.dumps(feature("X")))
+    (inbox / "Y.json").write_text(json.dumps(feature("Y")))
+    first = tick()
+    assert isinstance(first, dg.SensorResult)
+    assert set(read_cursor(first.cursor)) == {"X.json", "Y.json"}
+    (inbox / "X.json").rename(inbox.parent / "X.json")
+    tick()
+    (inbox.parent / "X.json").rename(inbox / "X.json")
+    again = tick()
+    assert isinstance(again, dg.SensorResult)
+    assert keys(again) == ["X"]
+    assert set(read_cursor(again.cursor)) == {"X.json", "Y.json"}
+    # Unchanged, it has the run key of its first run, by which Dagster knows that it ran already.
+    assert {request.run_key for request in again.run_requests or ()} < {
+        request.run_key for request in first.run_requests or ()
+    }
+
+
+def test_cursor_of_another_version_is_left_aside() -> None:
+    assert read_cursor(None) == read_cursor("") == read_cursor('{"version": 0, "taken": {"X": "1"}}') == {}
+    cursor = write_cursor({"gone": "1", "kept": "2"}, [Arrival("kept", "/inbox/kept", "2")], [])
+    assert read_cursor(cursor) == {"kept": "2"}
+
+
+# --- the daemon's own evaluation, on an instance of its own -----------------------------------------
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    for name in list(os.environ):
+        if name.startswith(("CONVERSION_ASSETS_", "DAGSTER_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("CONVERSION_ASSETS_HOME", str(tmp_path))
+    monkeypatch.setenv("CONVERSION_ASSETS_INBOX_STABLE_SECONDS", "0")
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
+    settings = Settings()
+    prepare_home(settings)
+    with (settings.dagster_home / "dagster.yaml").open("a") as file:
+        file.write("code_servers:\n  wait_for_local_processes_on_shutdown: true\n")
+    return settings
+
+
+@contextmanager
+def daemon(instance: dg.DagsterInstance) -> Iterator[Callable[[], None]]:
+    """Load the code location in its own process, as the daemon does, and give one round of its sensors."""
+    target = ModuleTarget(
+        "conversion_assets.definitions", None, str(Path.cwd()), location_name="conversion_assets"
+    )
+    with (
+        create_test_daemon_workspace_context(target, instance) as workspace,
+        ThreadPoolExecutor(1) as evaluating,
+        ThreadPoolExecutor(1) as submitting,
+    ):
+
+        def evaluate() -> None:
+            futures: dict[str, Any] = {}
+            for outcome in execute_sensor_iteration(
+                workspace,
+                logging.getLogger("sensor round"),
+                threadpool_executor=evaluating,
+                submit_threadpool_executor=submitting,
+                sensor_tick_futures=futures,
+            ):
+                assert outcome is None or not hasattr(outcome, "message"), outcome
+            for future in futures.values():
+                future.result()
+
+        yield evaluate
+
+
+def runs(instance: dg.DagsterInstance) -> list[str]:
+    return sorted(run.tags["dagster/partition"] for run in instance.get_runs())
+
+
+def test_daemon_makes_one_run_of_each_arrival_whatever_is_restarted(
+    settings: Settings, inbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moment = [1_900_000_000.0]
+    monkeypatch.setattr("dagster._daemon.sensor.get_current_timestamp", lambda: moment[0])
+    product(inbox, S1_NAME)
+    (inbox / "notes.txt").write_text("hello")
+    with open_instance(settings) as instance:
+        with daemon(instance) as evaluate:
+            evaluate()
+        assert runs(instance) == [S1_KEY]
+        assert order_of(instance, S1_KEY).href == (inbox / S1_NAME).as_uri()
+        assert instance.get_dynamic_partitions(str(safe_items.name)) == [S1_KEY]
+        (state,) = instance.all_instigator_state()
+        assert state.instigator_data is not None
+    with open_instance(settings) as instance:
+        (state,) = instance.all_instigator_state()
+        data: Any = state.instigator_data
+        assert set(read_cursor(data.cursor)) == {S1_NAME, "notes.txt"}
+        # As if the daemon had been killed after it had made the run and before it kept the cursor.
+        instance.update_instigator_state(state.with_data(data._replace(cursor=None)))
+        archive(inbox, S3_NAME)
+        moment[0] += 60
+        with daemon(instance) as evaluate:
+            evaluate()
+            assert runs(instance) == sorted([S1_KEY, S3_KEY])
+            moment[0] += 60
+            evaluate()
+        assert runs(instance) == sorted([S1_KEY, S3_KEY])
+        assert order_of(instance, S3_KEY).owner == "local"

@@ -1,0 +1,1 @@
+"""Tests of the services, each against real files, sockets and processes."""

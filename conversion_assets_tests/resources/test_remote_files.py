@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conversion_assets.errors import ConversionAssetsError, OrderError, PermanentError, TransientError
+from conversion_assets.resources.remote_files import redacted, remote_files
+from conversion_assets_tests.resources.http_files import HttpFiles
+
+SCHEMES = ("file", "s3", "http")
+
+
+@pytest.mark.parametrize(
+    ("href", "shown"),
+    [
+        ("https://user:hunter2@host:8/p/X.zip?sig=hunter2#hunter2", "https://host:8/p/X.zip"),
+        ("s3://bucket/a b/X.SAFE", "s3://bucket/a b/X.SAFE"),
+        ("file:///a/X.SAFE", "file:///a/X.SAFE"),
+        ("https://a@b:c@host/X", "https://host/X"),
+    ],
+)
+def test_redacted_url_holds_no_secret(href: str, shown: str) -> None:
+    assert redacted(href) == shown
+
+
+@pytest.mark.parametrize("href", ["ftp://h/x", "https://h/x", "/no/scheme", "", "javascript:alert(1)"])
+def test_only_named_schemes_are_read(href: str) -> None:
+    with pytest.raises(OrderError, match="not allowed, only file, s3, http"):
+        remote_files(href, SCHEMES)
+
+
+@pytest.mark.parametrize("start", [0, 1, 999, 1000])
+def test_reading_begins_where_it_is_told(start: int, tmp_path: Path, site: HttpFiles) -> None:
+    content = bytes(index % 251 for index in range(1000))
+    (tmp_path / "x").write_bytes(content)
+    site.add("x", content)
+    for href in ((tmp_path / "x").as_uri(), site.url("x")):
+        files = remote_files(href, SCHEMES)
+        assert b"".join(files.read(href, start)) == content[start:]
+        assert files.stat(href).size == len(content)
+
+
+def test_version_follows_the_content(tmp_path: Path, site: HttpFiles) -> None:
+    (tmp_path / "x").write_bytes(b"1")
+    served = site.add("x", b"1")
+    hrefs = ((tmp_path / "x").as_uri(), site.url("x"))
+    before = [remote_files(href, SCHEMES).stat(href).version for href in hrefs]
+    assert before == [remote_files(href, SCHEMES).stat(href).version for href in hrefs]
+    (tmp_path / "x").write_bytes(b"2")
+    served.content = b"2"
+    after = [remote_files(href, SCHEMES).stat(href).version for href in hrefs]
+    assert not set(before) & set(after)
+
+
+def test_folders_are_listed_where_there_are_folders(tmp_path: Path, site: HttpFiles) -> None:
+    (tmp_path / "X.SAFE" / "sub").mkdir(parents=True)
+    (tmp_path / "X.SAFE" / "one").write_bytes(b"1")
+    (tmp_path / "X.SAFE" / "sub" / "two").write_bytes(b"22")
+    (tmp_path / "X.SAFE-neighbour").write_bytes(b"333")
+    href = (tmp_path / "X.SAFE").as_uri()
+    assert remote_files(href, SCHEMES).list_folder(href) == {"one": 1, "sub/two": 2}
+    assert remote_files(href, SCHEMES).list_folder(f"{href}/") == {"one": 1, "sub/two": 2}
+    assert remote_files(site.root, SCHEMES).list_folder(site.root) is None
+
+
+def test_connection_that_breaks_in_the_middle_is_transient(site: HttpFiles) -> None:
+    site.add("x", b"x" * 1000).cut_after = 10
+    files = remote_files(site.url("x"), SCHEMES)
+    with pytest.raises(TransientError, match="cannot be reached"):
+        b"".join(files.read(site.url("x")))
+
+
+def test_url_that_is_none_is_a_bad_order() -> None:
+    href = "http://127.0.0.1:port/x"
+    with pytest.raises(OrderError, match="cannot be followed"):
+        remote_files(href, SCHEMES).stat(href)
+
+
+def test_unreadable_answer_is_not_mixed_up_with_ranges(site: HttpFiles) -> None:
+    """A server that compresses on the way counts other bytes than we do: no range may be asked for."""
+    site.add("x", b"x" * 100).encoding = "gzip"
+    stat = remote_files(site.url("x"), SCHEMES).stat(site.url("x"))
+    assert (stat.size, stat.resumable) == (None, False)
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"), [(503, TransientError), (500, TransientError), (403, PermanentError)]
+)
+def test_answers_of_s3_are_told_by_class(
+    status: int,
+    expected: type[ConversionAssetsError],
+    site: HttpFiles,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    s3fs: Any = pytest.importorskip("s3fs")
+    monkeypatch.setattr(s3fs.S3FileSystem, "retries", 1)
+    for name, value in s3_environment(site.root).items():
+        monkeypatch.setenv(name, value)
+    site.add("bucket/x").status = status
+    site.add("bucket").status = status
+    with pytest.raises(expected) as caught:
+        remote_files("s3://bucket/x", SCHEMES).stat("s3://bucket/x")
+    assert type(caught.value) is expected
+
+
+def test_s3_that_is_not_there_is_transient(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in s3_environment("http://127.0.0.1:1").items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(TransientError, match="cannot be reached"):
+        remote_files("s3://bucket/x", SCHEMES).stat("s3://bucket/x")
+
+
+def s3_environment(endpoint: str) -> dict[str, str]:
+    return {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": "someone",
+        "AWS_SECRET_ACCESS_KEY": "anything",
+        "AWS_DEFAULT_REGION": "eu-central-1",
+        "AWS_MAX_ATTEMPTS": "1",
+    }

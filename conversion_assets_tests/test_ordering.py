@@ -1,0 +1,235 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
+
+import pytest
+
+from conversion_assets.errors import OrderError, TransientError
+from conversion_assets.ordering import LARGEST_DOCUMENT, Wishes, orders_from
+from conversion_assets.orders import Order, TargetRule
+from conversion_assets_tests.resources.http_files import HttpFiles, serving
+from conversion_assets_tests.safe.products import S1_NAME, S3_NAME, product
+
+NAME = S1_NAME.removesuffix(".SAFE")
+WISHES = Wishes(owner="local", default_owner="local", schemes=("file", "s3", "https", "http"))
+
+
+@pytest.fixture
+def site() -> Iterator[HttpFiles]:
+    with serving() as files:
+        yield files
+
+
+def one(source: object, wishes: Wishes = WISHES) -> Order:
+    (order,) = orders_from(str(source), wishes)
+    return order
+
+
+def feature(name: str, **changes: object) -> dict[str, Any]:
+    asset = {"href": f"./{name}.SAFE.zip", "type": "application/zip", "roles": ["data"]}
+    return {"type": "Feature", "id": name, "geometry": None, "assets": {"product": asset}} | changes
+
+
+def archive(folder: Path, name: str) -> Path:
+    path = folder / name
+    with ZipFile(path, "w") as target:
+        target.writestr(f"{S1_NAME}/manifest.safe", "x")
+    return path
+
+
+@pytest.mark.parametrize("name", [S1_NAME, S3_NAME])
+@pytest.mark.parametrize("form", ["path", "path/", "url", "localhost", "relative"])
+def test_folder_on_this_machine(
+    name: str, form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = product(tmp_path / "a place, 100%", name)
+    monkeypatch.chdir(folder.parent)
+    source = {
+        "path": str(folder),
+        "path/": f"{folder}/",
+        "url": folder.as_uri(),
+        "localhost": folder.as_uri().replace("file://", "file://localhost"),
+        "relative": name,
+    }[form]
+    order = one(source)
+    assert (order.key, order.href, order.derived_from) == (
+        name.rpartition(".")[0],
+        folder.as_uri(),
+        folder.as_uri(),
+    )
+    assert order.updated is not None
+
+
+@pytest.mark.parametrize("name", [f"{S1_NAME}.zip", f"{NAME}.zip", f"{NAME}.ZIP"])
+def test_archive_on_this_machine(name: str, tmp_path: Path) -> None:
+    path = archive(tmp_path, name)
+    for source in (path, path.as_uri()):
+        order = one(source)
+        assert (order.key, order.item_id, order.href) == (NAME, NAME, path.as_uri())
+
+
+def test_home_of_the_user_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    archive(tmp_path, f"{NAME}.zip")
+    assert one(f"~/{NAME}.zip").key == NAME
+
+
+@pytest.mark.parametrize("scheme", ["https", "s3", "http"])
+@pytest.mark.parametrize(
+    "name",
+    [S1_NAME, f"{S1_NAME}/", S3_NAME, f"{S1_NAME}.zip", f"{NAME}.tgz", f"{NAME}.tar.zst", f"{NAME}.TAR"],
+)
+def test_product_elsewhere_is_ordered_without_being_asked_for(scheme: str, name: str) -> None:
+    order = one(f"{scheme}://host/a/place/{name}")
+    assert order.key == (S3_NAME.removesuffix(".SEN3") if name == S3_NAME else NAME)
+    assert order.href == f"{scheme}://host/a/place/{name}"
+
+
+def test_secret_of_a_url_is_kept_out_of_what_is_published() -> None:
+    order = one(f"https://host/{NAME}.zip?signature=hunter2")
+    assert order.derived_from == f"https://host/{NAME}.zip"
+    assert order.href.endswith("?signature=hunter2")
+
+
+def test_user_and_password_in_a_url_are_refused() -> None:
+    with pytest.raises(OrderError, match="user name or password") as caught:
+        one(f"https://someone:hunter2@host/{NAME}.zip")
+    assert "hunter2" not in str(caught.value)
+
+
+def test_item_by_path_and_by_file_url(tmp_path: Path) -> None:
+    path = tmp_path / "item.json"
+    path.write_text(json.dumps(feature("X", properties={"updated": "2026-01-02T03:04:05Z"})))
+    for source in (path, path.as_uri()):
+        order = one(source)
+        assert (order.key, order.href) == ("X", (tmp_path / "X.SAFE.zip").as_uri())
+        assert order.derived_from == path.as_uri()
+        assert order.updated == "2026-01-02T03:04:05+00:00"
+
+
+def test_item_by_http(site: HttpFiles) -> None:
+    digest = "1220" + "ab" * 32
+    asset = {"href": "./X.SAFE.zip", "file:size": 7, "file:checksum": digest, "roles": ["data"]}
+    site.add("c/items/X", json.dumps(feature("X", assets={"product": asset})).encode())
+    order = one(site.url("c/items/X"))
+    assert order.href == site.url("c/items/X.SAFE.zip")
+    assert order.derived_from == site.url("c/items/X")
+    assert order.size == 7
+    assert order.checksum is not None
+    assert (order.checksum.algorithm, order.checksum.digest) == ("sha256", "ab" * 32)
+
+
+def test_bare_feature_and_collection_of_features(tmp_path: Path) -> None:
+    names = [f"X{number}" for number in range(5)]
+    path = tmp_path / "found.geojson"
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": [feature(name) for name in names]}))
+    assert [order.key for order in orders_from(str(path), WISHES)] == names
+
+
+def test_wishes_reach_every_order(tmp_path: Path) -> None:
+    path = tmp_path / "found.json"
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": [feature("X"), feature("Y")]}))
+    wishes = Wishes(
+        owner="someone", default_owner="local", target=TargetRule(collection="mine"), assets=("product",)
+    )
+    orders = orders_from(str(path), wishes)
+    assert [order.item_id for order in orders] == ["X", "Y"]
+    assert {(order.owner, order.target.collection, order.assets) for order in orders} == {
+        ("someone", "mine", ("product",))
+    }
+    assert all(order.key.startswith(f"{order.item_id}.someone-mine-product-") for order in orders)
+
+
+def test_chosen_asset_is_taken(tmp_path: Path) -> None:
+    assets = {name: {"href": f"s3://bucket/{name}.zip"} for name in ("first", "second")}
+    path = tmp_path / "item.json"
+    path.write_text(json.dumps(feature("X", assets=assets)))
+    wishes = Wishes(owner="local", default_owner="local", assets=("absent", "second"))
+    assert one(path, wishes).href == "s3://bucket/second.zip"
+    with pytest.raises(OrderError, match=r"several assets .*--asset"):
+        one(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("X.SAFE.zip", b"not an archive", "neither an archive nor a STAC document"),
+        ("X.txt", b"text", "neither an archive nor a STAC document"),
+        ("item.json", b"{}", "JSON without a type"),
+        ("item.json", b"<html>", "HTML"),
+        ("item.json", b"", "empty"),
+        ("item.json", b'{"type": "Catalog"}', "STAC Catalog"),
+        ("item.json", b'{"type": "FeatureCollection", "features": []}', "empty"),
+        ("item.json", json.dumps(feature("../../x")).encode(), "an item id has"),
+        (
+            "item.json",
+            json.dumps(feature("X", assets={"product": {"href": "ftp://h/x.zip"}})).encode(),
+            "'ftp'",
+        ),
+        ("item.json", b" " * (LARGEST_DOCUMENT + 1), "larger"),
+    ],
+)
+def test_file_that_is_no_product_is_refused(name: str, content: bytes, says: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(OrderError, match=says) as caught:
+        one(tmp_path / name)
+    assert caught.value.exit_code == 2
+
+
+def test_folder_that_is_no_product_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(OrderError, match="no such file or folder"):
+        one(tmp_path / "absent.SAFE")
+    (tmp_path / S1_NAME).mkdir()
+    with pytest.raises(OrderError, match="a folder without a manifest"):
+        one(tmp_path / S1_NAME)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "ftp://host/X.zip",
+        "ftp://host/item",
+        "javascript://host/X.SAFE",
+        "http://[/X.zip",
+        "https://host:port/X.zip",
+        "file://another-host/X.zip",
+        "://x",
+        "https://host/.zip",
+        "https://host/a%2F..zip",
+        "s3://bucket/...zip",
+    ],
+)
+def test_url_that_must_not_be_followed_is_a_bad_order(source: str) -> None:
+    with pytest.raises(OrderError) as caught:
+        one(source)
+    assert caught.value.exit_code == 2
+
+
+def test_schemes_may_be_narrowed(tmp_path: Path) -> None:
+    only_s3 = Wishes(owner="local", default_owner="local", schemes=("s3",))
+    assert one(f"s3://bucket/{S1_NAME}", only_s3).key == NAME
+    (tmp_path / "item.json").write_text(json.dumps(feature("X")))
+    for source in (f"https://host/{S1_NAME}", (tmp_path / "item.json").as_uri(), str(tmp_path / "item.json")):
+        with pytest.raises(OrderError, match="not allowed"):
+            one(source, only_s3)
+
+
+def test_answers_of_the_server_are_told_by_class(site: HttpFiles) -> None:
+    with pytest.raises(OrderError, match="404"):
+        one(site.url("absent"))
+    site.add("busy").status = 503
+    with pytest.raises(TransientError, match="503"):
+        one(site.url("busy"))
+    site.add("large", b" " * (LARGEST_DOCUMENT + 1))
+    with pytest.raises(OrderError, match="larger than a document"):
+        one(site.url("large"))
+
+
+@pytest.mark.parametrize("owner", ["", "../x", "a b", "a/b"])
+def test_owner_that_leads_astray_is_refused(owner: str, tmp_path: Path) -> None:
+    with pytest.raises(OrderError, match="owner"):
+        one(archive(tmp_path, f"{NAME}.zip"), Wishes(owner=owner, default_owner="local"))
