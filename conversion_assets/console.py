@@ -56,7 +56,8 @@ class Console:
             self._out.print(_summary(result))
         else:
             self._progress.print(
-                Panel(_failure(result), title="failed", border_style="red", title_align="left")
+                Panel(_failure(result), title="failed", border_style="red", title_align="left"),
+                soft_wrap=False,
             )
         return result
 

@@ -22,6 +22,7 @@ from conversion_assets.resources.converter import ChildProcessConverter
 from conversion_assets.resources.facility import Facility
 from conversion_assets.resources.input_source import InboxFolder
 from conversion_assets.resources.object_store import FolderObjectStore
+from conversion_assets.resources.order_defaults import OrderDefaults
 from conversion_assets.resources.record_store import RecordStore
 from conversion_assets.resources.staging import CopyStaging
 from conversion_assets.running import PROGRESS_LOGGER, progress_logger
@@ -55,6 +56,7 @@ def embedded_resources(settings: Settings) -> dict[str, Any]:
     return {
         "records": RecordStore(root=str(home / "records")),
         "object_store": FolderObjectStore(root=str(home)),
+        "order_defaults": OrderDefaults(owner=settings.owner, schemes=list(settings.schemes)),
         "staging": CopyStaging(schemes=list(settings.schemes)),
         "archive_limits": ArchiveLimits(
             max_entries=settings.archive_max_entries,

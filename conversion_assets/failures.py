@@ -8,30 +8,41 @@ from contextlib import contextmanager
 
 import dagster as dg
 
-from conversion_assets.errors import (
-    ConversionAssetsError,
-    OrderInterruptedError,
-    PermanentError,
-    TransientError,
-)
+from conversion_assets.errors import ConversionAssetsError, PermanentError, TransientError
+
+RETRIES = dg.RetryPolicy(max_retries=3, delay=1, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 
 
 @contextmanager
 def failures_told_by_class() -> Iterator[None]:
-    """Turn errors into Dagster failures that say how they are to be treated.
-
-    An interrupt becomes one too: Dagster would try an interrupted step again, as its retry policy says.
-    """
+    """Turn errors into Dagster failures that say how they are to be treated."""
     try:
         yield
-    except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError) as interrupt:
-        raise failure_of(OrderInterruptedError()) from interrupt
     except ConversionAssetsError as error:
         raise failure_of(error) from error
     except (dg.Failure, dg.RetryRequested):
         raise
     except Exception as error:
         raise failure_of(_classed(error)) from error
+
+
+@contextmanager
+def transient_errors_retried(attempt: int) -> Iterator[None]:
+    """Ask Dagster for another attempt when an error may pass by itself, after a growing, jittered delay.
+
+    The steps have no retry policy of Dagster's own: with one, a step that is cancelled is tried again.
+
+    Args:
+        attempt: number of attempts before this one.
+    """
+    try:
+        yield
+    except TransientError as error:
+        if attempt >= RETRIES.max_retries:
+            raise
+        raise dg.RetryRequested(
+            max_retries=RETRIES.max_retries, seconds_to_wait=RETRIES.calculate_delay(attempt + 1)
+        ) from error
 
 
 def failure_of(error: ConversionAssetsError) -> dg.Failure:
@@ -45,7 +56,7 @@ def failure_of(error: ConversionAssetsError) -> dg.Failure:
             "rule": error.rule,
             "way_out": error.way_out,
         },
-        allow_retries=isinstance(error, TransientError),
+        allow_retries=False,
     )
 
 

@@ -67,16 +67,26 @@ def environment(settings: Settings) -> dict[str, str]:
     }
 
 
-def process_mark() -> str:
-    """Name this process so that another one can tell whether it still lives."""
-    return f"{socket.gethostname()}:{os.getpid()}:{psutil.Process().create_time():.2f}"
+def process_mark(run_id: str) -> str:
+    """Name this process as the one that works on a run, so that another can tell whether it still lives.
+
+    The run is named too: a repeated run inherits the tags of the first one.
+    """
+    return f"{run_id}:{socket.gethostname()}:{os.getpid()}:{psutil.Process().create_time():.2f}"
+
+
+def mark_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
+    """Note that this process works on a run, whoever launched it."""
+    mark = process_mark(run.run_id)
+    if run.tags.get(PROCESS_TAG) != mark:
+        instance.add_run_tags(run.run_id, {PROCESS_TAG: mark})
 
 
 def close_abandoned_runs(instance: dg.DagsterInstance) -> None:
     """Mark runs as failed whose process was killed before it could say so."""
     for run in instance.get_runs(dg.RunsFilter(statuses=IN_PROGRESS)):
-        mark = run.tags.get(PROCESS_TAG)
-        if mark is not None and not _lives(mark):
+        run_id, _, mark = run.tags.get(PROCESS_TAG, "").partition(":")
+        if run_id == run.run_id and not _lives(mark):
             instance.report_run_failed(run, "The process of this run was ended from outside.")
 
 
@@ -85,7 +95,8 @@ def _lives(mark: str) -> bool:
     if host != socket.gethostname():
         return True
     try:
-        return f"{psutil.Process(int(pid)).create_time():.2f}" == created
+        process = psutil.Process(int(pid))
+        return f"{process.create_time():.2f}" == created and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
 

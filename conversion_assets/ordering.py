@@ -69,7 +69,7 @@ def _parts(url: str) -> SplitResult:
         local = parts.hostname in (None, "localhost")
         _ = parts.port
     except ValueError as error:
-        raise OrderError(f"{url[:100]!r}", f"it is not a URL ({error})", ASK_FOR_PRODUCT) from error
+        raise OrderError(redacted(url), f"it is not a URL ({error})", ASK_FOR_PRODUCT) from error
     if "@" in parts.netloc:
         raise OrderError(
             redacted(url),
@@ -115,10 +115,11 @@ def _orders_from_document(href: str, wishes: Wishes) -> tuple[Order, ...]:
 
 def _item_order(item: SourceItem, asset: SourceAsset, wishes: Wishes) -> Order:
     href = asset.href if "://" in asset.href else Path(asset.href).as_uri()
+    derived_from = item.self_href if "://" in item.self_href else Path(item.self_href).as_uri()
     return _order(
         item.id,
         href=href,
-        derived_from=redacted(item.self_href),
+        derived_from=redacted(derived_from),
         updated=item.updated.isoformat() if item.updated else None,
         wishes=wishes,
     ).model_copy(update={"checksum": asset.checksum, "size": asset.size})

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from uuid import uuid4
 
 import dagster as dg
 from pydantic import BaseModel, ConfigDict
@@ -91,15 +92,17 @@ def run_order(
         The result; failures are values, not exceptions.
     """
     record_order(instance, order)
+    run_id = str(uuid4())
     with _listening(listener):
         result = definitions.resolve_job_def(CONVERT).execute_in_process(
             instance=instance,
             partition_key=order.key,
+            run_id=run_id,
             run_config={
                 "ops": {"zarr_product": {"config": {"reconvert": reconvert}}},
                 "loggers": {PROGRESS_LOGGER: {}},
             },
-            tags={PROCESS_TAG: process_mark(), "conversion_assets/source": "command line"},
+            tags={PROCESS_TAG: process_mark(run_id), "conversion_assets/source": "command line"},
             raise_on_error=False,
         )
     return result_of(order, result)

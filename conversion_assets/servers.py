@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 import httpx
 
-from conversion_assets.instance import environment, prepare_home, workspace_arguments
+from conversion_assets.instance import close_abandoned_runs, environment, open_instance, workspace_arguments
 from conversion_assets.settings import Settings
 
 HOST = "127.0.0.1"
@@ -36,7 +36,8 @@ def serve(settings: Settings, port: int) -> int:
     Raises:
         click.ClickException: a server did not start, or ended by itself; with the place of its log.
     """
-    prepare_home(settings)
+    with open_instance(settings) as instance:
+        close_abandoned_runs(instance)
     port = free_port(port)
     programs = Path(sys.executable).parent
     where = workspace_arguments()

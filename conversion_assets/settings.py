@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 GIB = 2**30
 
@@ -49,7 +50,7 @@ class Settings(BaseSettings):
     home: Path = Field(default_factory=default_home)
     owner: str = "local"
     facility: str = "conversion_assets"
-    schemes: tuple[str, ...] = ("file", "s3", "https")
+    schemes: Annotated[tuple[str, ...], NoDecode] = ("file", "s3", "https")
     threads: int = Field(default_factory=lambda: min(os.cpu_count() or 1, 8), ge=1)
     memory_limit_bytes: int = Field(default=8 * GIB, gt=0)
     time_limit_seconds: float = Field(default=3600, gt=0)
@@ -59,6 +60,12 @@ class Settings(BaseSettings):
     inbox_stable_seconds: float = Field(default=10, ge=0)
     inbox_max_orders: int = Field(default=50, ge=1, le=100)
     bucket_rules: Path | None = None
+
+    @field_validator("schemes", mode="before")
+    @classmethod
+    def _separated(cls, value: object) -> object:
+        """Read ``file,s3,https``."""
+        return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
 
     @field_validator("home")
     @classmethod

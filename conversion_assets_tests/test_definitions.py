@@ -8,7 +8,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from conversion_assets.assets.step import GROUP, RETRIES
+from conversion_assets.assets.step import GROUP
 from conversion_assets.automation.jobs import CONVERT
 from conversion_assets.checks.specs import RULES
 from conversion_assets.definitions import build_definitions
@@ -45,14 +45,12 @@ def test_graph_is_the_sentence(definitions: dg.Definitions) -> None:
     assert not graph.get(INPUT_ITEM).is_materializable
 
 
-def test_every_asset_is_described_partitioned_and_retried(definitions: dg.Definitions) -> None:
+def test_every_asset_is_described_and_partitioned(definitions: dg.Definitions) -> None:
     for spec in definitions.resolve_all_asset_specs():
         assert spec.description
         assert spec.partitions_def == safe_items
         assert spec.group_name == GROUP
         assert spec.kinds
-    for name in ASSETS:
-        assert definitions.resolve_assets_def(name).op.retry_policy == RETRIES
 
 
 def test_every_check_hangs_on_its_asset(definitions: dg.Definitions) -> None:

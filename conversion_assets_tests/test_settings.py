@@ -41,7 +41,7 @@ def test_environment_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     values = {
         "HOME": str(tmp_path / "home"),
         "OWNER": "someone",
-        "SCHEMES": '["http", "file"]',
+        "SCHEMES": "http,file",
         "THREADS": "3",
         "TIME_LIMIT_SECONDS": "1.5",
         "INBOX_STABLE_SECONDS": "0",
@@ -87,3 +87,8 @@ def test_home_becomes_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_impossible_values_are_refused(name: str, value: int) -> None:
     with pytest.raises(ValidationError, match=name):
         Settings.model_validate({name: value})
+
+
+def test_schemes_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONVERSION_ASSETS_SCHEMES", "file, http")
+    assert Settings().schemes == ("file", "http")

@@ -9,6 +9,7 @@ from conversion_assets.errors import OrderError
 from conversion_assets.ordering import Wishes, orders_from
 from conversion_assets.orders import Order, TargetRule, valid_identifier
 from conversion_assets.partitions import find_order, order_of, record_order
+from conversion_assets.resources.order_defaults import OrderDefaults
 
 
 class OrderOverrides(dg.Config):
@@ -22,24 +23,31 @@ class OrderOverrides(dg.Config):
     collection: str | None = Field(
         default=None, description="Target rule: COLLECTION, or TYPE=COLLECTION for one EOPF product type."
     )
-    assets: list[str] = Field(default=[], description="Keys of the assets to take from the STAC item.")
-    schemes: list[str] = Field(
-        default=["file", "s3", "https"], description="URL schemes the source may have."
+    assets: list[str] = Field(
+        default=[], description="Keys of the assets to take, where the source is a STAC document."
     )
 
-    def applied(self, instance: dg.DagsterInstance, key: str) -> Order:
+    def applied(self, instance: dg.DagsterInstance, key: str, defaults: OrderDefaults) -> Order:
         """Give the order of a partition, with the overrides applied and remembered.
 
         Raises:
             OrderError: nothing was ordered, or the source is not the product of this partition.
         """
         if self.source is None:
-            order = order_of(instance, key)
-            changed = order.model_copy(update=self._changes())
+            self._refuse_assets_alone(key)
+            changed = order_of(instance, key).model_copy(update=self._changes())
         else:
-            changed = self._ordered_anew(self.source, key, find_order(instance, key))
+            changed = self._ordered_anew(self.source, key, find_order(instance, key), defaults)
         record_order(instance, changed)
         return changed
+
+    def _refuse_assets_alone(self, key: str) -> None:
+        if self.assets:
+            raise OrderError(
+                f"run configuration of {key}",
+                "assets are chosen from a STAC document, and no source is named",
+                "Name the document as source, too.",
+            )
 
     def _changes(self) -> dict[str, object]:
         changes: dict[str, object] = {}
@@ -49,10 +57,13 @@ class OrderOverrides(dg.Config):
             changes["target"] = TargetRule.parse(self.collection)
         return changes
 
-    def _ordered_anew(self, source: str, key: str, former: Order | None) -> Order:
-        owner = self.owner or (former.owner if former else "local")
+    def _ordered_anew(self, source: str, key: str, former: Order | None, defaults: OrderDefaults) -> Order:
+        owner = self.owner or (former.owner if former else defaults.owner)
         wishes = Wishes(
-            owner=owner, default_owner=owner, assets=tuple(self.assets), schemes=tuple(self.schemes)
+            owner=owner,
+            default_owner=owner,
+            assets=tuple(self.assets),
+            schemes=tuple(defaults.schemes),
         )
         for order in orders_from(source, wishes):
             if key == order.item_id or (former is not None and former.item_id == order.item_id):

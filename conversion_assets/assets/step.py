@@ -10,12 +10,12 @@ from typing import Any
 import dagster as dg
 
 from conversion_assets.checks.specs import check_specs
-from conversion_assets.failures import failures_told_by_class
+from conversion_assets.failures import failures_told_by_class, transient_errors_retried
+from conversion_assets.instance import mark_run
 from conversion_assets.partitions import safe_items
 from conversion_assets.records import Record
 
 GROUP = "conversion"
-RETRIES = dg.RetryPolicy(max_retries=3, delay=1, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 
 Result = Iterator[dg.AssetCheckResult | dg.MaterializeResult[Any]]
 Body = Callable[..., Result]
@@ -38,7 +38,10 @@ def step(
     def decorate(body: Body) -> dg.AssetsDefinition:
         @functools.wraps(body)
         def classified_body(*args: object, **kwargs: object) -> Result:
-            with failures_told_by_class():
+            context = dg.AssetExecutionContext.get()
+            mark_run(context.instance, context.run)
+            attempt = context.op_execution_context.retry_number
+            with failures_told_by_class(), transient_errors_retried(attempt):
                 yield from body(*args, **kwargs)
 
         # Dagster looks the names of the annotations up in the wrapper's module: give it the types.
@@ -48,7 +51,6 @@ def step(
             partitions_def=safe_items,
             group_name=GROUP,
             io_manager_key="records",
-            retry_policy=RETRIES,
             dagster_type=dg.Any,
             check_specs=check_specs(body.__name__),
             kinds=kinds,

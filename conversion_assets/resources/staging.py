@@ -87,7 +87,7 @@ class CopyStaging(Staging):
         folder.mkdir(parents=True, exist_ok=True)
         if not name.endswith((".SAFE", ".SEN3")):
             return _copy_archive(remote, order, folder / name, tell)
-        return _copy_folder(remote, order.href.rstrip("/") + "/", folder / name, tell)
+        return _copy_folder(remote, order.href, folder / name, tell)
 
 
 def _file_name(href: str) -> str:
@@ -129,9 +129,7 @@ def _copy_folder(remote: RemoteFiles, href: str, target: Path, tell: Progress) -
     _require_space(target.parent, sum(files.values()), href)
     tell(f"copying {len(files)} files of {target.name}")
     work = _transfer_of(target)
-    resumed = [
-        copy_file(remote, href + _quoted(name, href), target / name, work / name, None) for name in files
-    ]
+    resumed = [copy_file(remote, file_href(href, name), target / name, work / name, None) for name in files]
     sizes = [(target / name).stat().st_size for name in files]
     return StagedCopy(target, files=len(sizes), total_bytes=sum(sizes), resumed=any(resumed))
 
@@ -153,15 +151,18 @@ def _remove_strangers(target: Path, names: Container[str]) -> None:
             path.unlink()
 
 
-def _quoted(name: str, href: str) -> str:
-    return name if href.startswith("s3:") else quote(name)
+def file_href(folder: str, name: str) -> str:
+    """Give the URL of a file below a folder; a query, such as a signature, holds for both."""
+    parts = urlsplit(folder)
+    below = name if parts.scheme == "s3" else quote(name)
+    return parts._replace(path=f"{parts.path.rstrip('/')}/{below}").geturl()
 
 
 def _files_of_manifest(remote: RemoteFiles, href: str, target: Path, tell: Progress) -> dict[str, int]:
     """Where a folder cannot be listed, its manifest tells what it holds."""
     for name in MANIFEST_NAMES:
         try:
-            copy_file(remote, href + name, target / name, _transfer_of(target) / name, tell)
+            copy_file(remote, file_href(href, name), target / name, _transfer_of(target) / name, tell)
         except OrderError:
             continue
         manifest = read_manifest(target)

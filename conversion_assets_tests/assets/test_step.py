@@ -7,16 +7,15 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from conversion_assets.assets.step import RETRIES, Result, materialized, step
+from conversion_assets.assets.step import Result, materialized, step
 from conversion_assets.errors import (
     ConversionAssetsError,
-    ErrorClass,
     OrderError,
     PermanentError,
     PoisonedInputError,
     TransientError,
 )
-from conversion_assets.failures import failure_of, failures_told_by_class
+from conversion_assets.failures import RETRIES, failures_told_by_class
 from conversion_assets.orders import Order
 from conversion_assets.partitions import safe_items
 from conversion_assets.records import StagedSafe
@@ -48,11 +47,6 @@ def test_class_of_an_error_reaches_the_failure(kind: type[ConversionAssetsError]
         "it is bad",
         "Mend it.",
     ]
-
-
-@pytest.mark.parametrize("kind", ERRORS)
-def test_only_transient_errors_are_retried(kind: type[ConversionAssetsError]) -> None:
-    assert failure_of(kind("X", "bad", "Mend.")).allow_retries is (kind.error_class is ErrorClass.TRANSIENT)
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])

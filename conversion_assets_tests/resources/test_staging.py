@@ -16,7 +16,7 @@ from conversion_assets.errors import (
     TransientError,
 )
 from conversion_assets.orders import Order
-from conversion_assets.resources.staging import CopyStaging, StagedCopy
+from conversion_assets.resources.staging import CopyStaging, StagedCopy, file_href
 from conversion_assets.safe.manifest import MANIFEST_NAMES
 from conversion_assets.stac.checksums import Checksum
 from conversion_assets_tests.resources.http_files import HttpFiles
@@ -425,3 +425,16 @@ def test_missing_credentials_are_told(
     with pytest.raises(PermanentError, match="credentials") as caught:
         stage(f"s3://no-credentials/{ARCHIVE}")
     assert type(caught.value) is PermanentError
+
+
+@pytest.mark.parametrize(
+    ("folder", "file"),
+    [
+        ("https://h/X.SAFE", "https://h/X.SAFE/a%20b/c.xml"),
+        ("https://h/X.SAFE/?signature=s", "https://h/X.SAFE/a%20b/c.xml?signature=s"),
+        ("s3://b/X.SAFE/", "s3://b/X.SAFE/a b/c.xml"),
+        ("file:///in%20box/X.SAFE", "file:///in%20box/X.SAFE/a%20b/c.xml"),
+    ],
+)
+def test_signature_of_a_folder_holds_for_its_files(folder: str, file: str) -> None:
+    assert file_href(folder, "a b/c.xml") == file
