@@ -41,7 +41,19 @@ def settings_for(home: Path | None) -> Settings:
     return settings
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class ToldGroup(click.Group):
+    """Commands whose failures are told in a sentence and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run a command; see ``click.Group.invoke``."""
+        try:
+            return super().invoke(ctx)
+        except ConversionAssetsError as error:
+            click.echo(f"Error: {error}", err=True)
+            sys.exit(error.exit_code)
+
+
+@click.group(cls=ToldGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="conversion-assets")
 def main() -> None:
     """Turn Sentinel SAFE products into EOPF Zarr products and publish them to a STAC catalogue."""
@@ -140,10 +152,7 @@ def status(order: str | None, as_json: bool, home: Path | None) -> None:
     settings = settings_for(home)
     with open_instance(settings) as instance:
         close_abandoned_runs(instance)
-        try:
-            found = [standing_of(instance, order)] if order else latest_orders(instance)
-        except ConversionAssetsError as error:
-            raise click.ClickException(str(error)) from error
+        found = [standing_of(instance, order)] if order else latest_orders(instance)
     if as_json:
         for entry in found:
             click.echo(json.dumps(entry.model_dump(mode="json")))

@@ -8,11 +8,15 @@ from pathlib import Path
 
 import dagster as dg
 import psutil
+import yaml
 
+from conversion_assets.errors import PermanentError
 from conversion_assets.resources.file_exchange import write_whole
 from conversion_assets.settings import Settings
 
-PROCESS_TAG = "conversion_assets/process"
+# Tags below ".dagster/" are not shown in the web interface.
+PROCESS_TAG = ".dagster/conversion_assets/process"
+LONGEST_REASON = 300
 IN_PROGRESS = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 
 CONFIGURATION = """\
@@ -53,9 +57,21 @@ def prepare_home(settings: Settings) -> None:
 
 
 def open_instance(settings: Settings) -> dg.DagsterInstance:
-    """Open the instance of a home; it is made when missing."""
+    """Open the instance of a home; it is made when missing.
+
+    Raises:
+        PermanentError: its ``dagster.yaml`` cannot be used.
+    """
     prepare_home(settings)
-    return dg.DagsterInstance.from_config(str(settings.dagster_home))
+    try:
+        return dg.DagsterInstance.from_config(str(settings.dagster_home))
+    except (dg.DagsterError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())[:LONGEST_REASON]
+        raise PermanentError(
+            settings.dagster_home / "dagster.yaml",
+            f"Dagster cannot use this configuration ({reason})",
+            "Mend the file, or remove it: it is then made anew.",
+        ) from error
 
 
 def environment(settings: Settings) -> dict[str, str]:

@@ -51,7 +51,7 @@ def picture(image: bytes, media_type: str, text: str) -> dg.MarkdownMetadataValu
 def volume(total_bytes: int, seconds: float) -> Metadata:
     """Sizes and speed, as plain numbers that the UI plots over partitions."""
     speed = {"MB/s": round(total_bytes / MEGABYTE / seconds, 2)} if seconds > 0 else {}
-    return {"bytes": total_bytes, "MB": round(total_bytes / MEGABYTE, 3), "seconds": seconds, **speed}
+    return {"MB": round(total_bytes / MEGABYTE, 3), "seconds": seconds, **speed}
 
 
 def staged_metadata(record: StagedSafe, copy: StagedCopy, seconds: float) -> Metadata:

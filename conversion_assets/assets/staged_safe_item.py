@@ -29,6 +29,7 @@ def staged_safe_item(
     """
     watch = Stopwatch()
     order = config.applied(context.instance, context.partition_key, order_defaults)
-    copy = staging.stage(order, object_store.staging_folder(order.key), context.log.info)
+    with object_store.releasing_refused(order.key):
+        copy = staging.stage(order, object_store.staging_folder(order.key), context.log.info)
     record = StagedSafe(order=order, path=copy.path, files=copy.files, total_bytes=copy.total_bytes)
     yield materialized(record, staged_metadata(record, copy, watch.seconds()))

@@ -31,17 +31,18 @@ def unzipped_safe(
     """
     watch, order = Stopwatch(), staged_safe_item.order
     destination = object_store.staging_folder(order.key) / "unzipped"
-    with object_store.releasing_poisoned(order.key):
+    with object_store.releasing_refused(order.key):
         folder = unzip(staged_safe_item.path, destination, archive_limits.limits(), context.log.info)
         manifest = read_manifest(folder)
         yield from judged("unzipped_safe", folder.name, [manifest_finding(folder, manifest)])
-    product_type = product_type_of_name(folder.name)
+        product_type = product_type_of_name(folder.name)
+        collection = order.target.collection_for(product_type)
     record = UnzippedSafe.of(
         order,
         manifest,
         fingerprint=product_fingerprint(manifest),
         product_type=product_type.eopf_type,
-        collection=order.target.collection_for(product_type),
+        collection=collection,
     )
     if staged_safe_item.path != folder:
         staged_safe_item.path.unlink(missing_ok=True)

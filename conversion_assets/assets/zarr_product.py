@@ -42,7 +42,7 @@ def zarr_product(
     known = (
         None if config.reconvert else already_converted(safe, shelf, object_store, converter.eopf_version())
     )
-    with object_store.releasing_poisoned(safe.order.key), object_store.discarding(shelf, safe.order.key):
+    with object_store.releasing_refused(safe.order.key), object_store.discarding(shelf, safe.order.key):
         candidate = known or convert_aside(safe, shelf, object_store, converter, context.log.info)
         yield from judged("zarr_product", candidate.path.name, product_findings(candidate.path, safe))
         uri = candidate.uri or object_store.promote(candidate.path, shelf, candidate.provenance)

@@ -76,8 +76,9 @@ def footprint_finding(stac_discovery: Mapping[str, Any], safe: UnzippedSafe) -> 
     return CheckOutcome(
         name,
         passed=overlap >= SMALLEST_OVERLAP,
-        detail=f"{overlap:.1%} of the joint area of both outlines is common to them.",
-        numbers={"intersection_over_union": round(overlap, 5), "smallest": SMALLEST_OVERLAP},
+        detail=f"{overlap:.1%} of the joint area of both outlines is common to them,"
+        f" at least {SMALLEST_OVERLAP:.0%} must be.",
+        numbers={"overlap": round(overlap, 5)},
     )
 
 

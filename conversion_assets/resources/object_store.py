@@ -85,11 +85,11 @@ class ObjectStore(dg.ConfigurableResource, ABC):  # type: ignore[type-arg] # the
         """Remove the scratch folder and the workspace of an order, and keep its staged copy."""
 
     @contextmanager
-    def releasing_poisoned(self, key: str) -> Iterator[None]:
-        """Keep nothing of an input that turns out to be poisoned; the original stays where it came from."""
+    def releasing_refused(self, key: str) -> Iterator[None]:
+        """Keep nothing of an input that is refused for good; the original stays where it came from."""
         try:
             yield
-        except PoisonedInputError:
+        except (OrderError, PoisonedInputError):
             self.release(key)
             raise
 

@@ -290,7 +290,7 @@ def _assets(
     refused: dict[str, str] = {}
     for key, value in raw.items():
         try:
-            accepted[key] = _source_asset(key, value, base, schemes)
+            accepted[key] = _source_asset(key, value, base, document_href, schemes)
             _refuse_local_from_afar(accepted[key].href, document_href)
         except ValueError as refusal:
             accepted.pop(key, None)
@@ -304,14 +304,18 @@ def _refuse_local_from_afar(href: str, document_href: str) -> None:
         raise RefusedHrefError("a document that is not local names a local file")
 
 
-def _source_asset(key: str, raw: object, base: str, schemes: Collection[str]) -> SourceAsset:
+def _source_asset(
+    key: str, raw: object, base: str, document_href: str, schemes: Collection[str]
+) -> SourceAsset:
     if not isinstance(raw, Mapping) or not isinstance(raw.get("href"), str):
         raise RefusedHrefError("it is not an object with an href")
+    # A saved search result may point at local copies, although its self link is remote.
+    origin = document_href if raw["href"].lower().startswith("file:") else base
     roles = raw.get("roles")
     checksum, remarks = _checksum(raw.get("file:checksum"))
     return SourceAsset(
         key=key,
-        href=resolve_href(raw["href"], base, schemes),
+        href=resolve_href(raw["href"], origin, schemes),
         media_type=raw["type"][:_LONGEST_TEXT] if isinstance(raw.get("type"), str) else None,
         roles=tuple(role for role in roles if isinstance(role, str)) if isinstance(roles, list) else (),
         local_path=_local_path(raw.get("file:local_path")),
