@@ -60,10 +60,15 @@ def test_code_is_found() -> None:
     )
 
 
-def started(instance: dg.DagsterInstance, mark: str | None) -> str:
-    tags = {} if mark is None else {PROCESS_TAG: mark}
-    run = instance.create_run_for_job(a_job, tags=tags, status=dg.DagsterRunStatus.STARTED)
+def started(instance: dg.DagsterInstance, process: str | None, *, marked_for: str | None = None) -> str:
+    run = instance.create_run_for_job(a_job, status=dg.DagsterRunStatus.STARTED)
+    if process is not None:
+        instance.add_run_tags(run.run_id, {PROCESS_TAG: f"{marked_for or run.run_id}:{process}"})
     return run.run_id
+
+
+def this_process() -> str:
+    return process_mark("").removeprefix(":")
 
 
 @dg.job
@@ -81,16 +86,17 @@ def test_run_of_a_killed_process_is_closed_and_no_other() -> None:
     program = [
         sys.executable,
         "-c",
-        "from conversion_assets.instance import process_mark\nprint(process_mark(), flush=True)\ninput()",
+        "from conversion_assets.instance import process_mark\nprint(process_mark(''), flush=True)\ninput()",
     ]
     with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        mark = process.stdout.readline().strip()
+        mark = process.stdout.readline().strip().removeprefix(":")
         with dg.DagsterInstance.ephemeral() as instance:
-            killed, mine = started(instance, mark), started(instance, process_mark())
+            killed, mine = started(instance, mark), started(instance, this_process())
             elsewhere = started(instance, "another-host:1:1.00")
             reused = started(instance, f"{socket.gethostname()}:{psutil.Process().pid}:1.00")
             unmarked = started(instance, None)
+            repeated = started(instance, mark, marked_for="the-run-it-repeats")
             close_abandoned_runs(instance)
             assert status(instance, killed) is dg.DagsterRunStatus.STARTED
             process.send_signal(signal.SIGKILL)
@@ -98,7 +104,7 @@ def test_run_of_a_killed_process_is_closed_and_no_other() -> None:
             close_abandoned_runs(instance)
             assert status(instance, killed) is dg.DagsterRunStatus.FAILURE
             assert status(instance, reused) is dg.DagsterRunStatus.FAILURE
-            for run_id in (mine, elsewhere, unmarked):
+            for run_id in (mine, elsewhere, unmarked, repeated):
                 assert status(instance, run_id) is dg.DagsterRunStatus.STARTED
             (told,) = instance.get_records_for_run(killed, of_type=dg.DagsterEventType.RUN_FAILURE).records
             assert "ended from outside" in told.event_log_entry.message

@@ -118,7 +118,7 @@ def test_incomplete_product_is_not_examined_further(tmp_path: Path) -> None:
 def test_footprints_agree_up_to_rounding(east: float, passed: bool) -> None:
     finding = footprint_finding(polygon(east=east), safe())
     assert finding.passed is passed
-    assert (float(finding.numbers["intersection_over_union"]) >= SMALLEST_OVERLAP) is passed
+    assert (float(finding.numbers["overlap"]) >= SMALLEST_OVERLAP) is passed
 
 
 @pytest.mark.parametrize(

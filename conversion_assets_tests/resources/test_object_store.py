@@ -154,10 +154,10 @@ def test_discarding_removes_the_work_and_keeps_the_staged_copy(store: FolderObje
 
 def test_nothing_is_kept_of_a_poisoned_input(store: FolderObjectStore) -> None:
     store.staging_folder("order").mkdir(parents=True)
-    with pytest.raises(PermanentError), store.releasing_poisoned("order"):
+    with pytest.raises(PermanentError), store.releasing_refused("order"):
         raise PermanentError("disk", "full", "Free some.")
     assert store.staging_folder("order").exists()
-    with pytest.raises(PoisonedInputError), store.releasing_poisoned("order"):
+    with pytest.raises(PoisonedInputError), store.releasing_refused("order"):
         raise PoisonedInputError("X", "corrupt", "Fetch it again.")
     assert not store.staging_folder("order").exists()
 

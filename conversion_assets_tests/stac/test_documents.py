@@ -271,3 +271,17 @@ def test_garbage_is_read_or_refused(value: object, field: str, nested: bool) -> 
 def test_random_text_is_refused(text: bytes | str) -> None:
     with pytest.raises(OrderError):
         parse_document(text, BASE)
+
+
+def test_saved_search_result_may_point_at_local_copies() -> None:
+    feature = {
+        "type": "Feature",
+        "id": "X",
+        "links": [{"rel": "self", "href": "https://catalogue.test/items/X"}],
+        "assets": {"product": {"href": "file:///data/X.zip"}},
+    }
+    (item,) = parse_document(json.dumps(feature), "/saved/X.json")
+    assert select_asset(item).href == "/data/X.zip"
+    assert item.self_href == "https://catalogue.test/items/X"
+    (item,) = parse_document(json.dumps(feature), "https://catalogue.test/items/X")
+    assert list(item.refused) == ["product"]
