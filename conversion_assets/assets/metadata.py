@@ -7,6 +7,7 @@ from base64 import b64encode
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import dagster as dg
 
@@ -104,7 +105,7 @@ def product_metadata(
     }
 
 
-def item_metadata(record: DescribedProduct) -> Metadata:
+def item_metadata(record: DescribedProduct, seconds: float) -> Metadata:
     """Metadata of a STAC item."""
     item = record.item
     return {
@@ -116,6 +117,7 @@ def item_metadata(record: DescribedProduct) -> Metadata:
         "start": item["properties"]["start_datetime"],
         "end": item["properties"]["end_datetime"],
         "assets": len(item["assets"]),
+        "seconds": seconds,
         "item": dg.MetadataValue.json(item),
     }
 
@@ -127,8 +129,16 @@ def published_metadata(record: PublishedProduct, seconds: float) -> Metadata:
         "product": dg.MetadataValue.url(record.product_uri),
         "product type": record.product_type,
         "derived from": dg.MetadataValue.url(record.derived_from),
+        **_copyable("item path", record.item_href),
+        **_copyable("product path", record.product_uri),
         "seconds": seconds,
     }
+
+
+def _copyable(name: str, uri: str) -> Metadata:
+    """A local path beside its link: browsers do not follow ``file://`` from a web page."""
+    parts = urlsplit(uri)
+    return {name: dg.MetadataValue.path(unquote(parts.path))} if parts.scheme == "file" else {}
 
 
 def _report_numbers(report: ConversionReport) -> Metadata:
