@@ -89,7 +89,8 @@ def convert(
 
     settings = settings_for(home)
     # Ended politely, the order ends as with Ctrl-C: the converting process first, then the run.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell may have started us with SIGINT ignored
+        signal.signal(number, signal.default_int_handler)
     console = Console(as_json=as_json)
     results = _converted(
         settings, sources, owner or settings.owner, collection, assets, reconvert=reconvert, console=console
@@ -110,7 +111,7 @@ def _converted(
 ) -> Iterator[Any]:
     from conversion_assets.definitions import build_definitions  # noqa: PLC0415 - see convert
     from conversion_assets.instance import close_abandoned_runs, open_instance  # noqa: PLC0415
-    from conversion_assets.ordering import Wishes, orders_from  # noqa: PLC0415
+    from conversion_assets.ordering import Wishes, order_each  # noqa: PLC0415
     from conversion_assets.orders import TargetRule  # noqa: PLC0415
     from conversion_assets.resources.remote_files import redacted  # noqa: PLC0415
     from conversion_assets.running import refused, run_order  # noqa: PLC0415
@@ -127,11 +128,14 @@ def _converted(
                     assets=assets,
                     schemes=settings.schemes,
                 )
-                orders = orders_from(source, wishes)
+                orders = order_each(source, wishes)
             except ConversionAssetsError as error:
                 yield console.show(refused(redacted(source), error))
                 continue
             for order in orders:
+                if isinstance(order, ConversionAssetsError):
+                    yield console.show(refused(redacted(source), order))
+                    continue
                 with console.working_on(order.key) as listener:
                     result = run_order(definitions, instance, order, reconvert=reconvert, listener=listener)
                 yield console.show(result)

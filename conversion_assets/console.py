@@ -14,10 +14,17 @@ from rich.panel import Panel
 from rich.status import Status
 from rich.text import Text
 
-from conversion_assets.running import PUBLISHED, Listener, OrderResult
+from conversion_assets.running import FAILED, PUBLISHED, Listener, OrderResult
 from conversion_assets.standing import Standing
 
-LABELS = {
+DOING = {
+    "staged_safe_item": "staging",
+    "unzipped_safe": "unzipping",
+    "zarr_product": "converting",
+    "stac_item": "describing",
+    "published_item": "publishing",
+}
+DONE = {
     "staged_safe_item": "staged",
     "unzipped_safe": "unzipped",
     "zarr_product": "converted",
@@ -79,7 +86,7 @@ class _Progress:
         self._console, self._status = console, status
 
     def told(self, step: str, text: str) -> None:
-        label = LABELS.get(step, step)
+        label = DOING.get(step, step)
         self._status.update(f"{label}: {text}" if text else label)
         if text:
             self._console.print(f"  {label:<10} {text}", markup=False)
@@ -91,7 +98,7 @@ def _summary(result: OrderResult) -> str:
     if product is not None:
         size, objects = _size(product)
         rows.append(("size", f"{size / MEGABYTE:,.2f} MB in {objects:,} objects"))
-    steps = ", ".join(f"{LABELS.get(step, step)} {seconds:.1f}" for step, seconds in result.seconds.items())
+    steps = ", ".join(f"{DONE.get(step, step)} {seconds:.1f}" for step, seconds in result.seconds.items())
     rows += [
         ("STAC item", _shown(result.item)),
         ("derived from", result.derived_from),
@@ -105,17 +112,23 @@ def _summary(result: OrderResult) -> str:
 
 
 def _failure(result: OrderResult) -> Text:
-    name = result.order or result.source
-    return Text(f"{name}\n{result.error}\n({result.error_class} error; nothing was published)")
+    name, error = result.order or result.source, result.error or ""
+    subject = "" if name in error else f"{name}\n"
+    return Text(f"{subject}{error}\n({result.error_class} error; nothing was published)")
 
 
 def _overview(entries: list[Standing]) -> str:
     longest = max(len(entry.order) for entry in entries)
     return "\n".join(
         f"{entry.when or '':<19}  {entry.status:<11}  {entry.product_type or '':<9}  {entry.order:<{longest}}"
-        f"  {escape(_shown(entry.item) or entry.error or '')}".rstrip()
+        f"  {escape(_outcome(entry))}".rstrip()
         for entry in entries
     )
+
+
+def _outcome(entry: Standing) -> str:
+    """Of an order that failed anew, the item of its former run does not matter."""
+    return (entry.error if entry.status == FAILED else None) or _shown(entry.item) or entry.error or ""
 
 
 def _details(entry: Standing) -> str:
@@ -128,7 +141,7 @@ def _details(entry: Standing) -> str:
 
 def _lines(value: object) -> str:
     if isinstance(value, dict):
-        return f"\n{'':<14}".join(f"{content}  {LABELS.get(name, name)}" for name, content in value.items())
+        return f"\n{'':<14}".join(f"{content}  {DONE.get(name, name)}" for name, content in value.items())
     return str(value)
 
 

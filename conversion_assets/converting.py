@@ -9,7 +9,7 @@ from pathlib import Path
 
 from conversion_assets.errors import PermanentError
 from conversion_assets.provenance import Provenance
-from conversion_assets.records import UnzippedSafe
+from conversion_assets.records import UnzippedSafe, ZarrProduct
 from conversion_assets.resources.bucket_rules import BucketRules
 from conversion_assets.resources.converter import Converter
 from conversion_assets.resources.object_store import ObjectStore, Shelf, metadata_digest
@@ -35,6 +35,10 @@ class Candidate:
     uri: str | None = None
     report: ConversionReport | None = None
 
+    def record(self, safe: UnzippedSafe) -> ZarrProduct:
+        """Give the record of the product as it can be read now."""
+        return ZarrProduct.of(safe, self.path.as_uri(), self.provenance)
+
 
 def shelf_of(safe: UnzippedSafe, rules: BucketRules) -> Shelf:
     """Choose where the product of a SAFE goes."""
@@ -43,14 +47,14 @@ def shelf_of(safe: UnzippedSafe, rules: BucketRules) -> Shelf:
 
 
 def already_converted(
-    safe: UnzippedSafe, shelf: Shelf, store: ObjectStore, eopf_version: str
+    safe: UnzippedSafe, shelf: Shelf, store: ObjectStore, converter: Converter
 ) -> Candidate | None:
     """Find the product of the same files by the same eopf, if it stands where it would be put."""
     found = store.find(shelf, safe.folder.name)
     if found is None:
         return None
     uri, provenance = found
-    if (provenance.fingerprint, provenance.eopf_version) != (safe.fingerprint, eopf_version):
+    if (provenance.fingerprint, provenance.eopf_version) != (safe.fingerprint, converter.eopf_version()):
         return None
     product = store.local_path(uri)
     return Candidate(product, provenance, uri=uri) if check_completeness(product).passed else None
@@ -77,12 +81,15 @@ def convert_aside(
         threads=converter.threads,
     )
     report = converter.convert(request, tell)
+    former = store.find(shelf, safe.folder.name)
+    now = datetime.now(UTC).replace(microsecond=0)
     provenance = Provenance(
         name=report.name,
         safe_name=safe.folder.name,
         fingerprint=safe.fingerprint,
         eopf_version=report.eopf_version,
-        converted=datetime.now(UTC).replace(microsecond=0),
+        converted=now,
+        created=former[1].created if former else now,
         metadata_sha256=metadata_digest(report.product),
     )
     return Candidate(report.product, provenance, report=report)

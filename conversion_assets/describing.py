@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pystac
 
-from conversion_assets.checks.findings import safe_footprint
 from conversion_assets.records import ZarrProduct
 from conversion_assets.stac.item import SourceLink, build_item
+from conversion_assets.stac.validation import validate_item
 from conversion_assets.zarr.summary import summarize
 
 
@@ -29,14 +29,23 @@ def described(record: ZarrProduct, product: Path, facility: str | None) -> pysta
         product=summarize(product),
         href=record.uri,
         collection=safe.collection,
-        footprint=safe_footprint(safe),
+        footprint=safe.footprint(),
         start=safe.start,
         end=safe.end,
         source=SourceLink(href=safe.order.derived_from, title=safe.folder.name),
         safe_name=safe.folder.name,
         facility=facility,
         eopf_version=record.eopf_version,
-        created=record.converted,
+        created=record.created,
         updated=record.converted,
         owner=safe.order.owner,
     )
+
+
+def require_describable(record: ZarrProduct, product: Path) -> None:
+    """See that a valid item can be made of a product, before anybody sees the product.
+
+    Raises:
+        ConversionAssetsError: as ``described`` and ``validate_item``.
+    """
+    validate_item(described(record, product, None).to_dict(include_self_link=False))

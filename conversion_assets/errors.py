@@ -18,6 +18,11 @@ class ErrorClass(StrEnum):
     POISONED = "poisoned"
 
 
+def printable(text: str) -> str:
+    """Escape what cannot be encoded: file names may hold any bytes."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 class ConversionAssetsError(Exception):
     """A failure that a person can act on.
 
@@ -31,10 +36,10 @@ class ConversionAssetsError(Exception):
     exit_code: ClassVar[int] = 1
 
     def __init__(self, subject: object, rule: str, way_out: str) -> None:
-        self.subject = str(subject)
-        self.rule = rule
+        self.subject = printable(str(subject))
+        self.rule = printable(rule)
         self.way_out = way_out
-        super().__init__(f"{self.subject}: {rule}. {way_out}")
+        super().__init__(f"{self.subject}: {self.rule}. {way_out}")
 
 
 class TransientError(ConversionAssetsError):

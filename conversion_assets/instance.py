@@ -48,12 +48,21 @@ run_retries:
 
 
 def prepare_home(settings: Settings) -> None:
-    """Make the folders that people look for, and Dagster's configuration where there is none."""
-    for folder in (settings.home / "inbox", settings.dagster_home):
-        folder.mkdir(parents=True, exist_ok=True)
+    """Make the folders that people look for, and Dagster's configuration where there is none.
+
+    Raises:
+        PermanentError: the home cannot be written to.
+    """
     configuration = settings.dagster_home / "dagster.yaml"
-    if not configuration.exists():
-        write_whole(configuration, CONFIGURATION.encode())
+    try:
+        for folder in (settings.home / "inbox", settings.dagster_home):
+            folder.mkdir(parents=True, exist_ok=True)
+        if not configuration.exists():
+            write_whole(configuration, CONFIGURATION.encode())
+    except OSError as error:
+        raise PermanentError(
+            settings.home, f"it cannot be used as home ({error.strerror})", "Name another one with --home."
+        ) from error
 
 
 def open_instance(settings: Settings) -> dg.DagsterInstance:

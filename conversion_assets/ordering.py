@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from conversion_assets.errors import OrderError
+from conversion_assets.errors import ConversionAssetsError, OrderError, PermanentError
 from conversion_assets.orders import Order, TargetRule, partition_key, valid_identifier
-from conversion_assets.resources.remote_files import redacted, remote_files
+from conversion_assets.resources.remote_files import CREDENTIALS, redacted, remote_files
 from conversion_assets.safe.archive import is_archive
-from conversion_assets.safe.manifest import is_product_folder
+from conversion_assets.safe.manifest import MANIFEST_NAMES, is_product_folder
 from conversion_assets.safe.naming import ARCHIVE_SUFFIXES, PRODUCT_SUFFIXES, product_name
+from conversion_assets.safe.product_types import ProductType, product_type_of_name
 from conversion_assets.stac.documents import SourceAsset, SourceItem, parse_document, select_asset
 
 DOCUMENT_SUFFIXES = (".json", ".geojson")
 LARGEST_DOCUMENT = 16 * 2**20
+SENTINEL_NAME = re.compile(r"S[1-6][A-Z_]_[A-Z0-9_]+_\d{8}T\d{6}_.+")
+"""A product's whole name, with its time; the ids of some catalogues begin alike."""
 ASK_FOR_PRODUCT = "Give a .SAFE or .SEN3 folder, an archive of one, a STAC item, or a feature collection."
 
 
@@ -47,19 +55,49 @@ def orders_from(source: str, wishes: Wishes) -> tuple[Order, ...]:
         wishes: what holds for all of them.
 
     Raises:
-        OrderError: there is no such source, it is something else, or an id or name is not acceptable.
+        OrderError: there is no such source, it is something else, or an id or name is not acceptable; a
+            collection of features is refused whole.
+        PermanentError: the source may not be read.
         TransientError: the document cannot be read just now.
+    """
+    orders = []
+    for outcome in order_each(source, wishes):
+        if isinstance(outcome, ConversionAssetsError):
+            raise outcome
+        orders.append(outcome)
+    return tuple(orders)
+
+
+def order_each(source: str, wishes: Wishes) -> Iterator[Order | ConversionAssetsError]:
+    """Make the orders that a source stands for, so that a bad feature does not hold up the others.
+
+    Args:
+        source: see ``orders_from``.
+        wishes: what holds for all of them.
+
+    Returns:
+        For each feature of a collection, in its order, the order or why there is none.
+
+    Raises:
+        ConversionAssetsError: like ``orders_from``, at once, where the source as a whole is refused.
     """
     valid_identifier("owner", wishes.owner)
     if "://" not in source:
-        return _orders_from_path(Path(source).expanduser().absolute(), wishes)
+        return _orders_from_path(_absolute(source), wishes)
     parts = _parts(source)
     if parts.scheme == "file" and "file" in wishes.schemes:
         return _orders_from_path(Path(unquote(parts.path)), wishes)
-    if parts.path.rstrip("/").lower().endswith(_product_endings()):
+    if _is_product_path(parts.path.rstrip("/")):
         remote_files(source, wishes.schemes)
-        return (_product_order(source, None, wishes),)
+        return iter((_product_order(source, None, wishes),))
     return _orders_from_document(source, wishes)
+
+
+def _absolute(path: str) -> Path:
+    try:
+        return Path(path).expanduser().absolute()
+    except RuntimeError as error:  # ~somebody who does not exist
+        raise OrderError(path, str(error).rstrip("."), ASK_FOR_PRODUCT) from error
 
 
 def _parts(url: str) -> SplitResult:
@@ -74,7 +112,7 @@ def _parts(url: str) -> SplitResult:
         raise OrderError(
             redacted(url),
             "a URL may not carry a user name or password",
-            "Leave them out; credentials come from the environment.",
+            f"Leave them out; {CREDENTIALS}.",
         )
     if parts.scheme == "file" and not local:
         raise OrderError(
@@ -83,17 +121,27 @@ def _parts(url: str) -> SplitResult:
     return parts
 
 
-def _product_endings() -> tuple[str, ...]:
-    return (*ARCHIVE_SUFFIXES, *(suffix.lower() for suffix in PRODUCT_SUFFIXES))
+def _is_product_path(path: str) -> bool:
+    """Tell whether the path of a URL is a product's; how folders are called is exact, as on disk."""
+    return path.endswith(PRODUCT_SUFFIXES) or path.lower().endswith(ARCHIVE_SUFFIXES)
 
 
-def _orders_from_path(path: Path, wishes: Wishes) -> tuple[Order, ...]:
-    if not path.exists():
-        raise OrderError(path, "there is no such file or folder", ASK_FOR_PRODUCT)
-    if path.suffix.lower() in DOCUMENT_SUFFIXES and path.is_file():
-        return _orders_from_document(path.as_uri(), wishes)
-    if is_product_folder(path) or (path.is_file() and is_archive(path)):
-        return (_product_order(path.as_uri(), _last_change(path), wishes),)
+def _orders_from_path(path: Path, wishes: Wishes) -> Iterator[Order | ConversionAssetsError]:
+    try:
+        if not path.exists():
+            raise OrderError(path, "there is no such file or folder", ASK_FOR_PRODUCT)
+        if path.suffix.lower() in DOCUMENT_SUFFIXES and path.is_file():
+            return _orders_from_document(path.as_uri(), wishes)
+        if is_product_folder(path) or (path.is_file() and is_archive(path)):
+            return iter((_product_order(path.as_uri(), _last_change(path), wishes),))
+        if any((path / name).is_file() for name in MANIFEST_NAMES):
+            raise OrderError(
+                path, f"its name must end in {' or '.join(PRODUCT_SUFFIXES)}", "Give it its former name."
+            )
+    except OSError as error:
+        raise PermanentError(
+            path, f"it cannot be read ({error.strerror})", "Check the rights to it, or order a copy."
+        ) from error
     what = "a folder without a manifest" if path.is_dir() else "neither an archive nor a STAC document"
     raise OrderError(path, f"it is {what}", ASK_FOR_PRODUCT)
 
@@ -103,14 +151,73 @@ def _last_change(path: Path) -> str:
 
 
 def _product_order(href: str, updated: str | None, wishes: Wishes) -> Order:
-    name = product_name(unquote(urlsplit(href).path).rstrip("/").rpartition("/")[2])
-    return _order(name, href=href, derived_from=redacted(href), updated=updated, wishes=wishes)
+    if wishes.assets:
+        raise OrderError(
+            redacted(href),
+            "assets are chosen from a STAC document, and this is a product",
+            "Leave --asset out.",
+        )
+    return _order(_name_of(href), href=href, derived_from=redacted(href), updated=updated, wishes=wishes)
 
 
-def _orders_from_document(href: str, wishes: Wishes) -> tuple[Order, ...]:
+def _name_of(href: str) -> str:
+    return product_name(unquote(urlsplit(href).path).rstrip("/").rpartition("/")[2])
+
+
+def _orders_from_document(href: str, wishes: Wishes) -> Iterator[Order | ConversionAssetsError]:
     text = read_document(href, wishes.schemes)
-    items = parse_document(text, href, wishes.schemes)
-    return tuple(_item_order(item, select_asset(item, wishes.assets), wishes) for item in items)
+    href = redacted(href)
+    return (
+        item if isinstance(item, ConversionAssetsError) else _ordered(item, wishes)
+        for item in _items(text, href, wishes.schemes)
+    )
+
+
+def _items(
+    text: bytes, href: str, schemes: tuple[str, ...]
+) -> tuple[SourceItem, ...] | list[SourceItem | OrderError]:
+    """Read the items of a document; where it is a collection and not all is well, one by one."""
+    try:
+        return parse_document(text, href, schemes)
+    except OrderError:
+        features = _features(text)
+        if not features:
+            raise
+    found = [_item(feature, href, schemes) for feature in features]
+    repeated = Counter(item.id for item in found if isinstance(item, SourceItem))
+    return [
+        OrderError(href, f"several features have the id {item.id}", "Give each feature an id of its own.")
+        if isinstance(item, SourceItem) and repeated[item.id] > 1
+        else item
+        for item in found
+    ]
+
+
+def _features(text: bytes) -> list[object]:
+    with suppress(ValueError, RecursionError):
+        document = json.loads(text.decode("utf-8-sig"))
+        if isinstance(document, dict) and document.get("type") == "FeatureCollection":
+            features = document.get("features")
+            return features if isinstance(features, list) else []
+    return []
+
+
+def _item(feature: object, href: str, schemes: tuple[str, ...]) -> SourceItem | OrderError:
+    alone = {"type": "FeatureCollection", "features": [feature]}
+    try:
+        (item,) = parse_document(json.dumps(alone), href, schemes)
+    except OrderError as error:
+        return error
+    except RecursionError:
+        return OrderError(href, "a feature is nested too deeply", "Take it out of the collection.")
+    return item
+
+
+def _ordered(item: SourceItem, wishes: Wishes) -> Order | ConversionAssetsError:
+    try:
+        return _item_order(item, select_asset(item, wishes.assets), wishes)
+    except ConversionAssetsError as error:
+        return error
 
 
 def _item_order(item: SourceItem, asset: SourceAsset, wishes: Wishes) -> Order:
@@ -126,6 +233,8 @@ def _item_order(item: SourceItem, asset: SourceAsset, wishes: Wishes) -> Order:
 
 
 def _order(item_id: str, *, href: str, derived_from: str, updated: str | None, wishes: Wishes) -> Order:
+    if product_type := _product_type(_name_of(href), item_id):
+        wishes.target.collection_for(product_type)
     key = partition_key(
         item_id,
         owner=wishes.owner,
@@ -143,6 +252,22 @@ def _order(item_id: str, *, href: str, derived_from: str, updated: str | None, w
         assets=wishes.assets,
         updated=updated,
     )
+
+
+def _product_type(name: str, item_id: str) -> ProductType | None:
+    """Tell the type of a product as far as names do: its own, then that of its item.
+
+    Raises:
+        OrderError: it has the name of a product that cannot be converted.
+    """
+    try:
+        return product_type_of_name(name)
+    except OrderError:
+        if SENTINEL_NAME.fullmatch(name):
+            raise
+    with suppress(OrderError):
+        return product_type_of_name(item_id)
+    return None
 
 
 def read_document(href: str, schemes: tuple[str, ...]) -> bytes:

@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterable
 from hashlib import sha256
 from typing import Self
+from urllib.parse import parse_qsl, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from conversion_assets.errors import OrderError
 from conversion_assets.safe.product_types import ProductType
@@ -17,6 +18,10 @@ ANY = "*"
 LONGEST_KEY = 200
 KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+RESERVED = frozenset({"catalog.json", "collection.json"})
+SECRET_PARAMETER = re.compile(
+    r"sig|token|secret|passw|credential|auth|(api|access|subscription)[-_]?key", re.IGNORECASE
+)
 PRODUCT_TYPE = re.compile(r"[A-Z0-9_]{1,16}|\*")
 
 
@@ -102,6 +107,21 @@ class Order(BaseModel):
     size: int | None = None
     updated: str | None = None
 
+    @field_validator("href")
+    @classmethod
+    def _unsigned(cls, href: str) -> str:
+        """Refuse a signed URL: an order is kept and shown, and its signature would be, too."""
+        parts = urlsplit(href)
+        signed = [name for name, _ in parse_qsl(parts.query) if SECRET_PARAMETER.search(name)]
+        if signed:
+            raise OrderError(
+                parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl(),
+                f"the URL is signed ({', '.join(signed)}), and orders are kept where others can read them",
+                "Order the plain URL, with credentials from a netrc file (for S3 the usual AWS variables), or"
+                " download the product.",
+            )
+        return href
+
 
 def partition_key(
     item_id: str, *, owner: str, target: TargetRule, assets: Iterable[str], default_owner: str
@@ -148,10 +168,11 @@ def valid_identifier(what: str, text: str) -> str:
     Raises:
         OrderError: it has characters beyond letters, digits, ``.``, ``_`` and ``-``, or more than 64.
     """
-    if not IDENTIFIER.fullmatch(text) or ".." in text:
+    if not IDENTIFIER.fullmatch(text) or ".." in text or text.lower() in RESERVED:
         raise OrderError(
             f"{what} {text[:100]!r}",
-            "a name has 1 to 64 letters, digits, '.', '_' or '-' and begins with a letter or digit",
+            "a name has 1 to 64 letters, digits, '.', '_' or '-', begins with a letter or digit, and is not"
+            " that of a catalogue's own document",
             f"Choose another {what}.",
         )
     return text

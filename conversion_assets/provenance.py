@@ -16,6 +16,7 @@ class Provenance(BaseModel):
         fingerprint: of the SAFE product's content.
         eopf_version: version of the converter.
         converted: when the conversion ended.
+        created: when the SAFE was first converted to this place.
         metadata_sha256: of the product's root ``.zmetadata``, which is written last and holds the time.
     """
 
@@ -26,4 +27,5 @@ class Provenance(BaseModel):
     fingerprint: str
     eopf_version: str
     converted: datetime
+    created: datetime
     metadata_sha256: str

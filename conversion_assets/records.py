@@ -11,10 +11,13 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from conversion_assets.errors import PermanentError
 from conversion_assets.orders import Order
 from conversion_assets.provenance import Provenance
 from conversion_assets.safe.manifest_document import Manifest, Ring
 from conversion_assets.safe.product_types import all_product_types
+from conversion_assets.stac.frames import footprint_of_rings
+from conversion_assets.stac.geometry import Footprint
 
 
 class Record(BaseModel):
@@ -66,6 +69,21 @@ class UnzippedSafe(Record):
     end: datetime
     footprints: tuple[Ring, ...]
 
+    def footprint(self) -> Footprint:
+        """Give the footprint: all frames together.
+
+        Raises:
+            PermanentError: the manifest lists none.
+            PoisonedInputError: it lists something that cannot be.
+        """
+        if not self.footprints:
+            raise PermanentError(
+                self.folder.name,
+                "its manifest gives no footprint, which a published item must have",
+                "Convert products that observe the Earth; housekeeping data cannot be published yet.",
+            )
+        return footprint_of_rings(self.footprints)
+
     @classmethod
     def of(
         cls, order: Order, manifest: Manifest, *, fingerprint: str, product_type: str, collection: str
@@ -94,6 +112,7 @@ class ZarrProduct(Record):
         name: EOPF product name.
         eopf_version: version of the converter.
         converted: when the conversion ended.
+        created: when the SAFE was first converted to this place.
     """
 
     safe: UnzippedSafe
@@ -101,6 +120,7 @@ class ZarrProduct(Record):
     name: str
     eopf_version: str
     converted: datetime
+    created: datetime
 
     @classmethod
     def of(cls, safe: UnzippedSafe, uri: str, provenance: Provenance) -> ZarrProduct:
@@ -111,6 +131,7 @@ class ZarrProduct(Record):
             name=provenance.name,
             eopf_version=provenance.eopf_version,
             converted=provenance.converted,
+            created=provenance.created,
         )
 
 

@@ -12,7 +12,13 @@ import dagster as dg
 from pydantic import BaseModel, ConfigDict
 
 from conversion_assets.automation.jobs import CONVERT
-from conversion_assets.errors import ConversionAssetsError, ErrorClass, OrderInterruptedError
+from conversion_assets.errors import (
+    ConversionAssetsError,
+    ErrorClass,
+    OrderInterruptedError,
+    PermanentError,
+    printable,
+)
 from conversion_assets.instance import PROCESS_TAG, process_mark
 from conversion_assets.orders import Order
 from conversion_assets.partitions import record_order
@@ -21,6 +27,7 @@ from conversion_assets.resources.remote_files import redacted
 
 PUBLISHED, FAILED = "published", "failed"
 PROGRESS_LOGGER = "progress"
+INTERRUPTS = frozenset({"KeyboardInterrupt", "DagsterExecutionInterruptedError"})
 
 Listener = Callable[[str, str], None]
 
@@ -63,7 +70,7 @@ def refused(source: str, error: ConversionAssetsError) -> OrderResult:
     """Give the result of a source that could not be ordered."""
     return OrderResult(
         order=None,
-        source=source,
+        source=printable(source),
         status=FAILED,
         error=str(error),
         error_class=error.error_class,
@@ -137,28 +144,40 @@ def _seconds(events: Iterable[dg.DagsterEvent]) -> Iterator[tuple[str, float]]:
 
 def _failure(events: Iterable[dg.DagsterEvent]) -> dict[str, Any]:
     for event in events:
-        if not event.is_step_failure:
-            continue
-        if event.step_failure_data.error_source.value == "INTERRUPT":
-            interrupt = OrderInterruptedError()
-            return {
-                "error": str(interrupt),
-                "error_class": interrupt.error_class,
-                "exit_code": interrupt.exit_code,
-            }
-        told = event.step_failure_data.user_failure_data
-        if told is not None and "error_class" in told.metadata:
-            return {
-                "error": told.description,
-                "error_class": told.metadata["error_class"].value,
-                "exit_code": told.metadata["exit_code"].value,
-            }
-        cause = event.step_failure_data.error
-        while cause is not None and cause.cause is not None:
-            cause = cause.cause
-        text = cause.message.strip() if cause else "no message"
-        return {"error": text, "error_class": ErrorClass.PERMANENT, "exit_code": 1}
-    return {"error": "the run ended early", "error_class": ErrorClass.PERMANENT, "exit_code": 1}
+        if event.is_step_failure:
+            return _step_failure(event.step_failure_data)
+        if event.is_failure or event.event_type_value == "PIPELINE_CANCELED":
+            data = event.event_specific_data
+            return _run_failure(getattr(data, "error", None))
+    return _told(PermanentError("the run", "it ended early", "Report it with its log."))
+
+
+def _step_failure(data: Any) -> dict[str, Any]:  # noqa: ANN401 - Dagster does not export the type
+    if data.error_source is not None and data.error_source.value == "INTERRUPT":
+        return _told(OrderInterruptedError())
+    told = data.user_failure_data
+    if told is not None and "error_class" in told.metadata:
+        return {
+            "error": told.description,
+            "error_class": told.metadata["error_class"].value,
+            "exit_code": told.metadata["exit_code"].value,
+        }
+    return _run_failure(data.error)
+
+
+def _run_failure(error: Any) -> dict[str, Any]:  # noqa: ANN401 - Dagster does not export the type
+    """Tell what ended a run outside its steps, such as a resource that could not be made."""
+    causes = [error] if error is not None else []
+    while causes and causes[-1].cause is not None:
+        causes.append(causes[-1].cause)
+    if any(cause.cls_name in INTERRUPTS for cause in causes):
+        return _told(OrderInterruptedError())
+    text = causes[-1].message.strip() if causes else "it ended early"
+    return {"error": text, "error_class": ErrorClass.PERMANENT, "exit_code": 1}
+
+
+def _told(error: ConversionAssetsError) -> dict[str, Any]:
+    return {"error": str(error), "error_class": error.error_class, "exit_code": error.exit_code}
 
 
 class _ProgressHandler(logging.Handler):
@@ -172,7 +191,7 @@ class _ProgressHandler(logging.Handler):
         meta = getattr(record, "dagster_meta", {})
         event = meta.get("dagster_event")
         step = str(meta.get("step_key") or "")
-        if event is None and step and logging.INFO <= record.levelno < logging.ERROR:
+        if event is None and logging.INFO <= record.levelno < logging.ERROR:
             self.listener(step, str(meta.get("orig_message", "")))
         elif event is not None and event.event_type_value in ("STEP_START", "STEP_UP_FOR_RETRY"):
             text = "" if event.event_type_value == "STEP_START" else "failed, is tried again"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import signal
 import socket
@@ -11,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TextIO
 
 import click
 import httpx
@@ -34,7 +36,8 @@ def serve(settings: Settings, port: int) -> int:
         Exit code: 0 when it was interrupted.
 
     Raises:
-        click.ClickException: a server did not start, or ended by itself; with the place of its log.
+        click.ClickException: this home is served already, with the URL; or a server did not start, or ended
+            by itself, with the place of its log.
     """
     with open_instance(settings) as instance:
         close_abandoned_runs(instance)
@@ -47,13 +50,36 @@ def serve(settings: Settings, port: int) -> int:
     ]
     for number in (signal.SIGINT, signal.SIGTERM):  # a shell may have started us with SIGINT ignored
         signal.signal(number, _interrupt)
-    with contextlib.suppress(KeyboardInterrupt), _running(commands, settings) as processes:
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        _only_one(settings) as note,
+        _running(commands, settings) as processes,
+    ):
         _wait_until_up(port, processes, settings)
+        note.write(f"http://{HOST}:{port}")
+        note.flush()
         click.echo(f"Dagster is at http://{HOST}:{port} , its home is {settings.home} ; Ctrl-C ends it.")
         while all(process.poll() is None for process in processes):
             time.sleep(0.5)
         raise _ended_by_itself(processes, settings)
     return 0
+
+
+@contextlib.contextmanager
+def _only_one(settings: Settings) -> Iterator[TextIO]:
+    """Hold the home's lock, whose file takes the URL; a process that dies gives it back."""
+    with (settings.dagster_home / "ui.lock").open("a+") as note:
+        try:
+            fcntl.flock(note, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            note.seek(0)
+            url = note.read().strip()
+            raise click.ClickException(
+                f"Dagster is already running on this home, {settings.home}"
+                + (f", at {url}" if url else "; it is just starting")
+            ) from None
+        note.truncate(0)
+        yield note
 
 
 def _interrupt(*_: object) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 import shutil
 import signal
@@ -264,3 +266,59 @@ def test_unusable_dagster_configuration_is_told_in_a_sentence(
     assert ended.code == 1
     assert ended.stderr.startswith(f"Error: {configuration}: Dagster cannot use this configuration")
     assert "Traceback" not in ended.stderr
+
+
+def test_unusable_home_is_told_in_a_sentence(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("not a folder")
+    ended = run("convert", tmp_path / "X.zip", home=file / "home")
+    assert ended.code == 1
+    assert "it cannot be used as home" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_name_that_is_no_text_is_escaped(tmp_path: Path) -> None:
+    ended = run("convert", "--json", f"{tmp_path}/\udcff.zip", home=tmp_path / "home")
+    assert ended.code == 2
+    (result,) = ended.orders
+    assert result["source"].endswith("\\udcff.zip")
+    assert "there is no such file" in result["error"]
+
+
+def test_order_that_another_run_works_on_is_awaited_and_can_be_interrupted(
+    sound: Path, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    key = sound.name.partition(".")[0]
+    lock = home / "locks" / f"{key}.lock"
+    lock.parent.mkdir(parents=True)
+    command = [str(PROGRAM), "convert", "--json", str(sound), str(sound), "--home", str(home)]
+    with lock.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with subprocess.Popen(
+            command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stderr is not None
+            for line in process.stderr:
+                if "another run works on this order; waiting for it" in line:
+                    break
+            else:
+                raise AssertionError("it did not say that it waits")
+            process.send_signal(signal.SIGINT)
+            told, _ = process.communicate(timeout=60)
+    assert process.returncode != 0
+    (result,) = [json.loads(line) for line in told.splitlines()]
+    assert result["error"] == "the order: it was interrupted. Order it again to continue."
+
+
+def test_bad_feature_does_not_hold_up_the_others(sound: Path, tmp_path: Path) -> None:
+    features = [
+        {"type": "Feature", "id": "good", "assets": {"product": {"href": sound.as_uri()}}},
+        {"type": "Feature", "id": "bad", "assets": {}},
+    ]
+    document = tmp_path / "search.json"
+    document.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    ended = convert(document, home=tmp_path / "home")
+    assert ended.code == 2
+    assert [result["status"] for result in ended.orders] == ["published", "failed"]
+    assert "bad" in ended.orders[1]["error"]

@@ -84,6 +84,14 @@ def test_failure_is_shown_to_people_on_standard_error(capsys: pytest.CaptureFixt
         assert words in plain(shown.err)
 
 
+def test_failure_names_its_subject_once(capsys: pytest.CaptureFixture[str]) -> None:
+    console = Console(as_json=False)
+    console.show(FAILURE)
+    assert plain(capsys.readouterr().err).count(FAILURE.source) == 1
+    console.show(FAILURE.model_copy(update={"order": KEY, "error": "the run: it ended early."}))
+    assert plain(capsys.readouterr().err).count(KEY) == 1
+
+
 def test_long_failure_is_shown_to_its_end(capsys: pytest.CaptureFixture[str]) -> None:
     words = " ".join(f"word{number}" for number in range(200))
     Console(as_json=False).show(FAILURE.model_copy(update={"error": words}))
@@ -117,7 +125,7 @@ def test_progress_never_reaches_standard_output(*, as_json: bool, capsys: pytest
     assert shown.out == ""
     assert [line.split() for line in shown.err.splitlines()] == [
         [KEY],
-        ["converted", "reading", "[bold]X[/bold].SAFE"],
+        ["converting", "reading", "[bold]X[/bold].SAFE"],
         ["something", "else", "goes", "on"],
     ]
 
@@ -139,6 +147,7 @@ STANDINGS = [
     ),
     Standing(order="short", status="failed", when="2024-06-15 09:00:00", error="[why] not"),
     Standing(order="new", status="ordered"),
+    Standing(order="again", status="failed", item="file:///former.json", error="the disk is full"),
 ]
 
 
@@ -149,9 +158,11 @@ def test_standing_is_a_table_with_one_line_an_order(capsys: pytest.CaptureFixtur
         ["2024-06-15", "10:00:00", "published"],
         ["2024-06-15", "09:00:00", "failed"],
         ["ordered", "new"],
+        ["failed", "again", "the"],
     ]
     assert lines[0].endswith("/a b/X.json")
     assert lines[1].endswith("[why] not")
+    assert lines[3].endswith("the disk is full")
     assert lines[0].index(KEY) == lines[1].index("short") == lines[2].index("new")
 
 

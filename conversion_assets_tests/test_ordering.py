@@ -8,8 +8,8 @@ from zipfile import ZipFile
 
 import pytest
 
-from conversion_assets.errors import OrderError, TransientError
-from conversion_assets.ordering import LARGEST_DOCUMENT, Wishes, orders_from
+from conversion_assets.errors import OrderError, PermanentError, TransientError
+from conversion_assets.ordering import LARGEST_DOCUMENT, Wishes, order_each, orders_from
 from conversion_assets.orders import Order, TargetRule
 from conversion_assets_tests.resources.http_files import HttpFiles, serving
 from conversion_assets_tests.safe.products import S1_NAME, S3_NAME, product
@@ -90,9 +90,12 @@ def test_product_elsewhere_is_ordered_without_being_asked_for(scheme: str, name:
 
 
 def test_secret_of_a_url_is_kept_out_of_what_is_published() -> None:
-    order = one(f"https://host/{NAME}.zip?signature=hunter2")
+    order = one(f"https://host/{NAME}.zip?version=2")
     assert order.derived_from == f"https://host/{NAME}.zip"
-    assert order.href.endswith("?signature=hunter2")
+    assert order.href.endswith("?version=2")
+    with pytest.raises(OrderError, match=r"signed \(signature\)") as caught:
+        one(f"https://host/{NAME}.zip?signature=hunter2")
+    assert "hunter2" not in str(caught.value)
 
 
 def test_user_and_password_in_a_url_are_refused() -> None:
@@ -186,6 +189,100 @@ def test_folder_that_is_no_product_is_refused(tmp_path: Path) -> None:
     (tmp_path / S1_NAME).mkdir()
     with pytest.raises(OrderError, match="a folder without a manifest"):
         one(tmp_path / S1_NAME)
+
+
+def test_product_folder_that_lost_its_suffix_is_told_so(tmp_path: Path) -> None:
+    for name in (S1_NAME, S3_NAME):
+        folder = product(tmp_path, name)
+        for other in ("renamed", f"{NAME}.safe"):
+            path = folder.rename(tmp_path / other)
+            with pytest.raises(OrderError, match=r"its name must end in \.SAFE or \.SEN3"):
+                one(path)
+            folder = path.rename(folder)
+
+
+def test_folder_elsewhere_is_called_exactly_as_on_disk(site: HttpFiles) -> None:
+    """Staging would take a folder in small letters for an archive."""
+    with pytest.raises(OrderError, match="404"):
+        one(site.url(f"{NAME}.safe"))
+
+
+def test_source_that_cannot_be_read_is_a_permanent_error() -> None:
+    unreadable = Path("/proc/self/mem")  # whoever reads its first byte gets an error
+    if not unreadable.is_file():
+        pytest.skip("needs Linux's /proc")
+    with pytest.raises(PermanentError, match=r"/proc/self/mem: it cannot be read \(.+\)\. Check the rights"):
+        one(unreadable)
+
+
+def test_asset_of_what_has_none_is_refused(tmp_path: Path) -> None:
+    wishes = Wishes(owner="local", default_owner="local", assets=("product",))
+    for source in (product(tmp_path), archive(tmp_path, f"{NAME}.zip"), f"s3://bucket/{S1_NAME}"):
+        with pytest.raises(OrderError, match="assets are chosen from a STAC document, and this is a product"):
+            one(source, wishes)
+
+
+def test_bad_features_do_not_hold_up_the_others(tmp_path: Path) -> None:
+    features: list[object] = [
+        feature("X"),
+        feature("../x"),
+        feature("no-product", assets={}),
+        feature("twice"),
+        {"type": "Catalog"},
+        feature("twice"),
+        "nothing",
+        feature("Y"),
+    ]
+    path = tmp_path / "found.json"
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    outcomes = list(order_each(str(path), WISHES))
+    expected = ["X", "an item id has", "no asset looks like", "twice", "no GeoJSON feature", "twice"]
+    for outcome, words in zip(outcomes, [*expected, "no GeoJSON feature", "Y"], strict=True):
+        assert isinstance(outcome, Order if len(words) == 1 else OrderError)
+        assert words in (outcome.key if isinstance(outcome, Order) else str(outcome))
+    with pytest.raises(OrderError, match="an item id has"):
+        orders_from(str(path), WISHES)
+
+
+def test_document_as_a_whole_is_refused_at_once(tmp_path: Path, site: HttpFiles) -> None:
+    path = tmp_path / "item.json"
+    path.write_text('{"type": "Catalog"}')
+    with pytest.raises(OrderError, match="STAC Catalog"):
+        order_each(str(path), WISHES)
+    site.add("secret", b"[]")
+    with pytest.raises(OrderError, match="a list") as caught:
+        order_each(f"{site.url('secret')}?signature=hunter2", WISHES)
+    assert "hunter2" not in str(caught.value)
+
+
+UNKNOWN_TYPE = S3_NAME.replace("OL_1_EFR", "SL_2_WST")
+ONLY_S2 = Wishes(
+    owner="local", default_owner="local", target=TargetRule(product_type="S02MSIL2A", collection="c")
+)
+
+
+@pytest.mark.parametrize("source", [f"s3://bucket/{S1_NAME}", f"https://host/{NAME}.zip"])
+def test_target_rule_that_does_not_fit_is_refused_at_once(source: str) -> None:
+    with pytest.raises(OrderError, match="no target for a product of type S01SIWGRD"):
+        one(source, ONLY_S2)
+
+
+def test_target_rule_is_held_against_the_name_of_an_item(tmp_path: Path) -> None:
+    path = tmp_path / "item.json"
+    path.write_text(json.dumps(feature(NAME, assets={"product": {"href": "https://host/download"}})))
+    with pytest.raises(OrderError, match="no target for a product of type S01SIWGRD"):
+        one(path, ONLY_S2)
+
+
+def test_product_of_a_type_without_mapping_is_refused_at_once(tmp_path: Path) -> None:
+    for source in (f"s3://bucket/{UNKNOWN_TYPE}", product(tmp_path, UNKNOWN_TYPE)):
+        with pytest.raises(OrderError, match="has no mapping for its type"):
+            one(source)
+
+
+@pytest.mark.parametrize("name", ["holiday.zip", "S2A_sample.zip", "S2A_32TLN_20240615_0_L2A.zip"])
+def test_archive_of_any_other_name_may_hold_any_product(name: str) -> None:
+    assert one(f"s3://bucket/{name}", ONLY_S2).item_id == name.removesuffix(".zip")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conversion_assets.errors import OrderError
-from conversion_assets.orders import KEY, TargetRule, partition_key, valid_identifier, valid_key
+from conversion_assets.orders import KEY, Order, TargetRule, partition_key, valid_identifier, valid_key
 from conversion_assets.safe.product_types import all_product_types, product_type_of_legacy
 
 DEFAULT_OWNER = "local"
@@ -149,3 +149,24 @@ def test_without_a_rule_the_type_decides() -> None:
     for kind in all_product_types():
         assert TargetRule().collection_for(kind) == kind.collection
         assert valid_identifier("collection", kind.collection)
+
+
+@pytest.mark.parametrize(
+    "query", ["X-Amz-Signature=s", "sig=s", "a=1&token=s", "access_token=s", "apikey=s", "api-key=s"]
+)
+def test_signed_url_is_refused_and_its_signature_not_repeated(query: str) -> None:
+    with pytest.raises(OrderError, match="signed") as caught:
+        Order(key="X", item_id="X", href=f"https://h/X.zip?{query}", derived_from="https://h/X", owner="o")
+    assert "=s" not in str(caught.value)
+
+
+def test_other_queries_are_kept() -> None:
+    href = "https://h/download?id=7&format=zip"
+    order = Order(key="X", item_id="X", href=href, derived_from="https://h/X", owner="o")
+    assert order.href == href
+
+
+@pytest.mark.parametrize("name", ["catalog.json", "Collection.JSON"])
+def test_names_of_the_catalogues_own_documents_are_refused(name: str) -> None:
+    with pytest.raises(OrderError):
+        valid_identifier("owner", name)

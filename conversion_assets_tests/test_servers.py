@@ -117,6 +117,18 @@ def ends_of_runs(home: Path) -> list[dg.DagsterRunStatus]:
         return [run.status for run in reversed(instance.get_runs()) if run.is_finished]
 
 
+def test_a_second_one_on_the_same_home_is_refused_and_told_where_the_first_one_is(
+    start: StartInterface, tmp_path: Path
+) -> None:
+    first = start()
+    url = first.url()
+    second = start()
+    assert second.ended() == 1
+    assert f"already running on this home, {tmp_path / 'home'}, at {url}" in second.said()
+    assert "Traceback" not in second.said()
+    assert httpx.get(f"{url}/server_info").is_success
+
+
 def test_a_server_that_ends_by_itself_ends_the_command_with_a_word(
     start: StartInterface, tmp_path: Path
 ) -> None:

@@ -36,14 +36,14 @@ def unzipped_safe(
         manifest = read_manifest(folder)
         yield from judged("unzipped_safe", folder.name, [manifest_finding(folder, manifest)])
         product_type = product_type_of_name(folder.name)
-        collection = order.target.collection_for(product_type)
-    record = UnzippedSafe.of(
-        order,
-        manifest,
-        fingerprint=product_fingerprint(manifest),
-        product_type=product_type.eopf_type,
-        collection=collection,
-    )
+        record = UnzippedSafe.of(
+            order,
+            manifest,
+            fingerprint=product_fingerprint(manifest),
+            product_type=product_type.eopf_type,
+            collection=order.target.collection_for(product_type),
+        )
+        record.footprint()
     if staged_safe_item.path != folder:
         staged_safe_item.path.unlink(missing_ok=True)
     metadata = unzipped_metadata(record, product_type, watch.seconds())

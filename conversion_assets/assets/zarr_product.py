@@ -13,6 +13,7 @@ from conversion_assets.assets.stopwatch import Stopwatch
 from conversion_assets.checks.findings import product_findings
 from conversion_assets.checks.specs import judged
 from conversion_assets.converting import already_converted, convert_aside, shelf_of
+from conversion_assets.describing import require_describable
 from conversion_assets.records import UnzippedSafe, ZarrProduct
 from conversion_assets.resources.bucket_rules import BucketRules
 from conversion_assets.resources.converter import Converter
@@ -39,12 +40,15 @@ def zarr_product(
     Identical input that was converted before by the same eopf is not converted again.
     """
     watch, shelf, safe = Stopwatch(), shelf_of(unzipped_safe, bucket_rules), unzipped_safe
-    known = (
-        None if config.reconvert else already_converted(safe, shelf, object_store, converter.eopf_version())
-    )
-    with object_store.releasing_refused(safe.order.key), object_store.discarding(shelf, safe.order.key):
+    with (
+        object_store.sole_conversion(shelf, safe.folder.name, context.log.info),
+        object_store.releasing_refused(safe.order.key),
+        object_store.discarding(shelf, safe.order.key),
+    ):
+        known = None if config.reconvert else already_converted(safe, shelf, object_store, converter)
         candidate = known or convert_aside(safe, shelf, object_store, converter, context.log.info)
         yield from judged("zarr_product", candidate.path.name, product_findings(candidate.path, safe))
+        require_describable(candidate.record(safe), candidate.path)
         uri = candidate.uri or object_store.promote(candidate.path, shelf, candidate.provenance)
     record = ZarrProduct.of(safe, uri, candidate.provenance)
     metadata = product_metadata(object_store.local_path(uri), record, candidate.report, watch.seconds())

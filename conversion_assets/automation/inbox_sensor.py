@@ -9,23 +9,24 @@ from dataclasses import dataclass
 import dagster as dg
 
 from conversion_assets.automation.jobs import convert
-from conversion_assets.errors import ConversionAssetsError, TransientError
-from conversion_assets.ordering import Wishes, orders_from
+from conversion_assets.errors import ConversionAssetsError, TransientError, printable
+from conversion_assets.ordering import Wishes, order_each
 from conversion_assets.orders import Order
 from conversion_assets.partitions import order_event, safe_items
 from conversion_assets.resources.input_source import Arrival, InputSource
 
 CURSOR_VERSION = 1
 SECONDS_BETWEEN_TICKS = 15
+MOST_REASONS = 10
 
 
 @dataclass(frozen=True)
 class Taken:
-    """One arrival and what became of it: orders, or the reason why there are none."""
+    """One arrival and what became of it: orders, and the reasons why there are none or not more."""
 
     arrival: Arrival
     orders: tuple[Order, ...] = ()
-    refusal: str | None = None
+    refusals: tuple[str, ...] = ()
 
 
 def inbox_sensor(wishes: Wishes, most_per_tick: int) -> dg.SensorDefinition:
@@ -36,7 +37,8 @@ def inbox_sensor(wishes: Wishes, most_per_tick: int) -> dg.SensorDefinition:
 
     Args:
         wishes: owner and target of the orders it makes.
-        most_per_tick: how many arrivals one tick takes; the rest follows with the next.
+        most_per_tick: how many orders one tick makes; the rest follows with the next. An arrival is taken
+            whole: one that stands for more orders is taken alone.
     """
 
     @dg.sensor(
@@ -52,10 +54,9 @@ def inbox_sensor(wishes: Wishes, most_per_tick: int) -> dg.SensorDefinition:
         known = read_cursor(context.cursor)
         present = input_source.arrivals()
         new = [arrival for arrival in present if known.get(arrival.name) != arrival.version]
-        taken = [entry for entry in _take(new[:most_per_tick], wishes) if entry is not None]
-        for entry in taken:
-            if entry.refusal:
-                context.log.warning("skipped %s: %s", entry.arrival.name, entry.refusal)
+        taken = _within(most_per_tick, _take(new[:most_per_tick], wishes))
+        for reason in _refusals(taken):
+            context.log.warning("skipped %s", reason)
         cursor = write_cursor(known, present, taken)
         orders = [order for entry in taken for order in entry.orders]
         if not orders:
@@ -75,11 +76,35 @@ def _take(arrivals: Iterable[Arrival], wishes: Wishes) -> Iterator[Taken | None]
     """Make orders of arrivals; None for one that is to be looked at again with the next tick."""
     for arrival in arrivals:
         try:
-            yield Taken(arrival, orders_from(arrival.source, wishes))
+            outcomes = list(order_each(arrival.source, wishes))
         except TransientError:
             yield None
         except ConversionAssetsError as error:
-            yield Taken(arrival, refusal=str(error))
+            yield Taken(arrival, refusals=(str(error),))
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with one arrival, others go on
+            yield Taken(arrival, refusals=(f"{type(error).__name__}: {error}",))
+        else:
+            orders = tuple(outcome for outcome in outcomes if isinstance(outcome, Order))
+            refusals = tuple(str(outcome) for outcome in outcomes if not isinstance(outcome, Order))
+            yield Taken(arrival, orders, refusals)
+
+
+def _within(most: int, entries: Iterable[Taken | None]) -> list[Taken]:
+    """Keep the first entries that stand for so many orders together, and at least one."""
+    taken: list[Taken] = []
+    count = 0
+    for entry in entries:
+        if entry is None:
+            continue
+        count += len(entry.orders)
+        if count > most and count > len(entry.orders):
+            break
+        taken.append(entry)
+    return taken
+
+
+def _refusals(taken: Iterable[Taken]) -> list[str]:
+    return [printable(f"{entry.arrival.name}: {reason}") for entry in taken for reason in entry.refusals]
 
 
 def _run_request(arrival: Arrival, order: Order) -> dg.RunRequest:
@@ -91,8 +116,9 @@ def _run_request(arrival: Arrival, order: Order) -> dg.RunRequest:
 
 
 def _why_nothing(taken: list[Taken], present: int) -> str:
-    if taken:
-        return "; ".join(f"{entry.arrival.name}: {entry.refusal}" for entry in taken)
+    if reasons := _refusals(taken):
+        more = len(reasons) - MOST_REASONS
+        return "; ".join(reasons[:MOST_REASONS]) + (f"; and {more} more" if more > 0 else "")
     return f"Nothing new in the inbox ({present} known)."
 
 

@@ -11,9 +11,7 @@ from conversion_assets.records import UnzippedSafe
 from conversion_assets.resources.catalogue import differences
 from conversion_assets.safe.manifest import Manifest
 from conversion_assets.safe.verification import verify_product
-from conversion_assets.stac.frames import footprint_of_rings
 from conversion_assets.stac.geometry import (
-    Footprint,
     footprint_from_geojson,
     intersection_over_union,
 )
@@ -70,7 +68,7 @@ def footprint_finding(stac_discovery: Mapping[str, Any], safe: UnzippedSafe) -> 
         return CheckOutcome(name, passed=True, detail="The manifest gives no footprint to compare with.")
     try:
         written = footprint_from_geojson(stac_discovery["geometry"] or {})
-        overlap = intersection_over_union(written, safe_footprint(safe))
+        overlap = intersection_over_union(written, safe.footprint())
     except (ConversionAssetsError, KeyError, TypeError) as error:
         return CheckOutcome(name, passed=False, detail=f"The product has no valid footprint: {error}.")
     return CheckOutcome(
@@ -80,22 +78,6 @@ def footprint_finding(stac_discovery: Mapping[str, Any], safe: UnzippedSafe) -> 
         f" at least {SMALLEST_OVERLAP:.0%} must be.",
         numbers={"overlap": round(overlap, 5)},
     )
-
-
-def safe_footprint(safe: UnzippedSafe) -> Footprint:
-    """Give the footprint of a SAFE product: all its frames together.
-
-    Raises:
-        PermanentError: the manifest lists none.
-        PoisonedInputError: it lists something that cannot be.
-    """
-    if not safe.footprints:
-        raise PermanentError(
-            safe.folder.name,
-            "its manifest gives no footprint, which a published item must have",
-            "Convert products that observe the Earth; housekeeping data cannot be published yet.",
-        )
-    return footprint_of_rings(safe.footprints)
 
 
 def item_finding(item: Mapping[str, Any]) -> CheckOutcome:

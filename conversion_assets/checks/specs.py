@@ -98,7 +98,7 @@ RULES = (
         "item_reads_back",
         "The item in the catalogue is the one that was sent.",
         TransientError,
-        "It is published again.",
+        "It is published a few times; order it again later.",
     ),
 )
 

@@ -149,7 +149,7 @@ class StaticCatalogue(Catalogue):
 
     def _link_day(self, day: Path, item_path: Path, item: Document) -> None:
         path = day / "catalog.json"
-        document = _read(path) or _catalogue_document(day.name, f"Products of {day.name}.", path, levels=3)
+        document = _read(path) or _catalogue_document(day.name, f"Products of {day.name}.", levels=3)
         _add_link(document, "item", f"./{item_path.name}", item["id"])
         _write(path, document)
 
@@ -164,13 +164,11 @@ class StaticCatalogue(Catalogue):
     def _link_owner(self, folder: Path) -> None:
         owner = folder.parent
         path = owner / "catalog.json"
-        document = _read(path) or _catalogue_document(
-            owner.name, f"Collections of {owner.name}.", path, levels=1
-        )
+        document = _read(path) or _catalogue_document(owner.name, f"Collections of {owner.name}.", levels=1)
         _add_link(document, "child", f"./{folder.name}/collection.json", folder.name)
         _write(path, document)
         root = self._root / "catalog.json"
-        document = _read(root) or _catalogue_document("eopf-products", self.title, root, levels=0)
+        document = _read(root) or _catalogue_document("eopf-products", self.title, levels=0)
         _add_link(document, "child", f"./{owner.name}/catalog.json", owner.name)
         validate_catalog(document)
         _write(root, document)
@@ -205,8 +203,7 @@ def _placed_item(item: Document, path: Path, spec: CollectionSpec) -> Document:
     return placed
 
 
-def _catalogue_document(name: str, description: str, path: Path, *, levels: int) -> Document:
-    del path
+def _catalogue_document(name: str, description: str, *, levels: int) -> Document:
     document = pystac.Catalog(id=name, description=description, title=name).to_dict(include_self_link=False)
     document["links"] = _upward_links(levels)
     return document

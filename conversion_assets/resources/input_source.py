@@ -79,8 +79,9 @@ def _is_finished_name(name: str) -> bool:
 
 
 def _state(path: Path) -> _State | None:
-    """Tell when a file or folder changed last, and its version; None where it is just being moved away.
+    """Tell when a file or folder changed last, and its version; None where it cannot be looked at.
 
+    It may just be moved away, or be a link to itself or to where this user may not go.
     The inode's change time counts, which no program can set: copying tools set modification times of old,
     and clocks elsewhere those of tomorrow.
     """
@@ -91,7 +92,7 @@ def _state(path: Path) -> _State | None:
                 f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode(errors="surrogateescape")
             )
             changed = max(changed, status.st_ctime)
-    except FileNotFoundError:
+    except OSError:
         return None
     return _State(changed, digest.hexdigest()[:16])
 

@@ -6,19 +6,24 @@ import fcntl
 import os
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from hashlib import sha256
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import dagster as dg
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from conversion_assets.errors import OrderError, PermanentError, PoisonedInputError
 from conversion_assets.orders import valid_key
 from conversion_assets.provenance import Provenance
 from conversion_assets.resources.file_exchange import put_in_place, write_whole
+
+Progress = Callable[[str], None]
+
+WAIT_FOR_ORDER = "another run works on this order; waiting for it"
+WAIT_FOR_PRODUCT = "another order works on this product; waiting for it"
 
 
 class Shelf(BaseModel):
@@ -84,6 +89,16 @@ class ObjectStore(dg.ConfigurableResource, ABC):  # type: ignore[type-arg] # the
     def discard_work(self, shelf: Shelf, key: str) -> None:
         """Remove the scratch folder and the workspace of an order, and keep its staged copy."""
 
+    @abstractmethod
+    def sole_conversion(self, shelf: Shelf, safe_name: str, tell: Progress) -> AbstractContextManager[None]:
+        """Let one order at a time look for, convert and promote the product of a SAFE on a shelf.
+
+        Args:
+            shelf: where the product goes.
+            safe_name: name of the SAFE product.
+            tell: receives a sentence when another order has to be awaited.
+        """
+
     @contextmanager
     def releasing_refused(self, key: str) -> Iterator[None]:
         """Keep nothing of an input that is refused for good; the original stays where it came from."""
@@ -123,16 +138,20 @@ class FolderObjectStore(ObjectStore):
         if key is None:
             yield self
             return
-        with self.turn(key):
+        with self.turn(key, context.log.info if context.log else None):
             yield self
 
     @contextmanager
-    def turn(self, key: str) -> Iterator[None]:
+    def turn(self, key: str, tell: Progress | None = None) -> Iterator[None]:
         """Hold the order's lock; a process that dies gives it back."""
-        lock = self._below("locks", f"{valid_key(key)}.lock")
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        with lock.open("a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with _locked(self._below("locks", f"{valid_key(key)}.lock"), tell, WAIT_FOR_ORDER):
+            yield
+
+    @contextmanager
+    def sole_conversion(self, shelf: Shelf, safe_name: str, tell: Progress) -> Iterator[None]:
+        """See ``ObjectStore.sole_conversion``."""
+        lock = self._shelf_path(shelf) / ".provenance" / "locks" / f"{safe_name}.lock"
+        with _locked(lock, tell, WAIT_FOR_PRODUCT):
             yield
 
     def staging_folder(self, key: str) -> Path:
@@ -150,14 +169,15 @@ class FolderObjectStore(ObjectStore):
     def promote(self, product: Path, shelf: Shelf, provenance: Provenance) -> str:
         """See ``ObjectStore.promote``."""
         target = self._shelf_path(shelf) / product.name
-        present = self._provenance(shelf, provenance.name)
-        if present and present.safe_name != provenance.safe_name:
+        claim = self._claim(shelf, provenance.name)
+        claimant = claim.read_text() if claim.exists() and target.exists() else provenance.safe_name
+        if claimant != provenance.safe_name:
             raise OrderError(
                 product.name,
-                f"the name is taken in {shelf.owner}/{shelf.collection} by the product made of"
-                f" {present.safe_name}",
+                f"the name is taken in {shelf.owner}/{shelf.collection} by the product made of {claimant}",
                 "Order it into another collection with --collection.",
             )
+        write_whole(claim, provenance.safe_name.encode())
         put_in_place(product, target, aside=product.parent / "superseded")
         write_whole(self._note(shelf, provenance.name), provenance.model_dump_json(indent=1).encode())
         write_whole(self._pointer(shelf, provenance.safe_name), provenance.name.encode())
@@ -176,7 +196,10 @@ class FolderObjectStore(ObjectStore):
         note, product = self._note(shelf, name), self._shelf_path(shelf) / f"{name}.zarr"
         if not note.exists() or not (product / ".zmetadata").exists():
             return None
-        provenance = Provenance.model_validate_json(note.read_bytes())
+        try:
+            provenance = Provenance.model_validate_json(note.read_bytes())
+        except ValidationError:  # of another version, or damaged: the product is converted again
+            return None
         return provenance if metadata_digest(product) == provenance.metadata_sha256 else None
 
     def local_path(self, uri: str) -> Path:
@@ -218,8 +241,24 @@ class FolderObjectStore(ObjectStore):
     def _note(self, shelf: Shelf, name: str) -> Path:
         return self._shelf_path(shelf) / ".provenance" / "products" / f"{name}.json"
 
+    def _claim(self, shelf: Shelf, name: str) -> Path:
+        return self._shelf_path(shelf) / ".provenance" / "names" / name
+
     def _pointer(self, shelf: Shelf, safe_name: str) -> Path:
         return self._shelf_path(shelf) / ".provenance" / "inputs" / safe_name
+
+
+@contextmanager
+def _locked(path: Path, tell: Progress | None, waiting: str) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if tell is not None:
+                tell(waiting)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def metadata_digest(product: Path) -> str:

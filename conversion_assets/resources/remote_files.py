@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import netrc
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 from urllib.parse import unquote, urljoin, urlsplit
 
@@ -19,6 +21,8 @@ BLOCK_BYTES = 1 << 20
 HTTP_SCHEMES = ("http", "https")
 HTTP_TIMEOUT = httpx.Timeout(60, connect=20)
 RETRIED_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
+CREDENTIALS = "credentials come from a netrc file, for S3 from the usual AWS variables"
+LATER = "It is tried a few times; order it again later."
 
 
 @dataclass(frozen=True)
@@ -126,14 +130,18 @@ class FsspecFiles(RemoteFiles):
 
 
 class HttpFiles(RemoteFiles):
-    """Files over HTTPS; a redirect must lead to an allowed scheme too."""
+    """Files over HTTPS; a redirect must lead to an allowed scheme too.
+
+    User name and password of a host come from the user's netrc file: ``~/.netrc``, or the one that the
+    variable ``NETRC`` names. They are sent to that host only, and not after a redirect.
+    """
 
     def __init__(self, schemes: tuple[str, ...]) -> None:
         self._schemes = tuple(scheme for scheme in schemes if scheme in HTTP_SCHEMES)
 
     def stat(self, href: str) -> RemoteFile:
         """See ``RemoteFiles.stat``."""
-        with _explained(href), self._client() as client, client.stream("GET", href) as response:
+        with _explained(href), self._client(href) as client, client.stream("GET", href) as response:
             response.raise_for_status()
             headers = response.headers
         length = headers.get("content-length")
@@ -149,7 +157,7 @@ class HttpFiles(RemoteFiles):
         headers = {"Range": f"bytes={start}-"} if start else {}
         with (
             _explained(href),
-            self._client() as client,
+            self._client(href) as client,
             client.stream("GET", href, headers=headers) as response,
         ):
             if start and response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
@@ -166,8 +174,9 @@ class HttpFiles(RemoteFiles):
         del href
         return None
 
-    def _client(self) -> httpx.Client:
+    def _client(self, href: str) -> httpx.Client:
         return httpx.Client(
+            auth=_credentials_for(httpx.URL(href).host),
             timeout=HTTP_TIMEOUT,
             follow_redirects=True,
             headers={"Accept-Encoding": "identity"},
@@ -185,6 +194,27 @@ class HttpFiles(RemoteFiles):
             )
 
 
+def _credentials_for(host: str) -> httpx.BasicAuth | None:
+    """Look up a host in the netrc file.
+
+    An entry ``default`` is left aside: it would go to any host that a stranger's document names.
+    """
+    path = Path(os.environ.get("NETRC") or "~/.netrc")
+    try:
+        entry = netrc.netrc(path.expanduser()).hosts.get(host) if host != "default" else None
+    except (FileNotFoundError, NotADirectoryError, RuntimeError):  # no file, or a user without a home
+        return None
+    except (OSError, UnicodeDecodeError, netrc.NetrcParseError) as error:
+        broken = type(error).__name__  # the text of the error may hold a password
+    else:
+        return httpx.BasicAuth(entry[0], entry[2]) if entry and entry[2] else None
+    raise PermanentError(
+        path,
+        f"this netrc file cannot be read ({broken})",
+        "Mend it, or name another one with the variable NETRC: machine HOST login NAME password PASSWORD.",
+    )
+
+
 @contextmanager
 def _explained(href: str) -> Iterator[None]:
     """Turn what the libraries raise into our classes of error."""
@@ -198,24 +228,24 @@ def _explained(href: str) -> Iterator[None]:
         raise OrderError(redacted(href), f"it cannot be followed ({error})", "Check the URL.") from error
     except (httpx.TransportError, ConnectionError, TimeoutError) as error:
         raise TransientError(
-            redacted(href), f"the source cannot be reached ({type(error).__name__})", "It is tried again."
+            redacted(href), f"the source cannot be reached ({type(error).__name__})", LATER
         ) from error
     except FileNotFoundError as error:
         raise OrderError(redacted(href), "there is no such file", "Check the path or URL.") from error
     except PermissionError as error:
         raise PermanentError(
-            redacted(href), "reading it is not permitted", "Check the rights and credentials."
+            redacted(href), "reading it is not permitted", f"Check the rights; {CREDENTIALS}."
         ) from error
     except Exception as error:
         if _is_passing(error):
             raise TransientError(
-                redacted(href), f"the source cannot be reached ({type(error).__name__})", "It is tried again."
+                redacted(href), f"the source cannot be reached ({type(error).__name__})", LATER
             ) from error
         if type(error).__module__.startswith(("botocore", "aiobotocore")):
             raise PermanentError(
                 redacted(href),
                 f"S3 refused ({type(error).__name__})",
-                "Check endpoint, region and credentials.",
+                "Check endpoint, region and credentials in the usual AWS variables.",
             ) from error
         raise
 
@@ -229,9 +259,7 @@ def _is_passing(error: Exception) -> bool:
 
 def _explain_status(href: str, status: int) -> NoReturn:
     if status in RETRIED_STATUS:
-        raise TransientError(redacted(href), f"the server answered {status}", "It is tried again.")
+        raise TransientError(redacted(href), f"the server answered {status}", LATER)
     if status in (httpx.codes.NOT_FOUND, httpx.codes.GONE):
         raise OrderError(redacted(href), f"the server answered {status}: no such file", "Check the URL.")
-    raise PermanentError(
-        redacted(href), f"the server answered {status}", "Check the URL and the credentials for that server."
-    )
+    raise PermanentError(redacted(href), f"the server answered {status}", f"Check the URL; {CREDENTIALS}.")

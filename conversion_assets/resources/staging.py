@@ -20,6 +20,7 @@ import dagster as dg
 
 from conversion_assets.errors import OrderError, PermanentError, PoisonedInputError, TransientError
 from conversion_assets.orders import Order
+from conversion_assets.progress import percent
 from conversion_assets.resources.remote_files import RemoteFiles, redacted, remote_files
 from conversion_assets.safe.faults import InputFaultError
 from conversion_assets.safe.manifest import MANIFEST_NAMES, read_manifest
@@ -214,18 +215,22 @@ def copy_file(remote: RemoteFiles, href: str, target: Path, work: Path, tell: Pr
     start = partial.stat().st_size if partial.exists() else 0
     if tell:
         tell(f"copying {target.name}" + (f", continued at byte {start:,}" if start else ""))
-    _append(remote, href, partial, start)
+    told = percent(tell, f"copying {target.name}") if tell else None
+    _append(remote, href, partial, start, lambda done: told(done, stat.size or 0) if told else None)
     _compare_size(source, remote.stat(href).version, partial)
     partial.rename(target)
     return start > 0
 
 
-def _append(remote: RemoteFiles, href: str, partial: Path, start: int) -> None:
+def _append(
+    remote: RemoteFiles, href: str, partial: Path, start: int, on_bytes: Callable[[int], None]
+) -> None:
     digest = sha256()
     with partial.open("ab") as file:
         for block in remote.read(href, start):
             digest.update(block)
             file.write(block)
+            on_bytes(file.tell())
         file.flush()
         os.fsync(file.fileno())
     if _digest(partial, "sha256", start) != digest.hexdigest():

@@ -8,7 +8,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from conversion_assets.errors import OrderError
 from conversion_assets.safe import manifest_document as document
 from conversion_assets.safe.faults import InputFaultError, refusal
 from conversion_assets.safe.manifest_document import Manifest, ManifestFile, Ring, Software
@@ -21,7 +20,6 @@ __all__ = [
     "Ring",
     "Software",
     "Verification",
-    "discover_root",
     "find_manifest",
     "is_product_folder",
     "product_fingerprint",
@@ -36,28 +34,6 @@ _S2_METADATA: Final = "MTD_MSIL*.xml"
 def is_product_folder(path: Path) -> bool:
     """Tell whether a path is a folder called ``.SAFE`` or ``.SEN3`` with a manifest inside."""
     return path.name.endswith(PRODUCT_SUFFIXES) and any((path / name).is_file() for name in MANIFEST_NAMES)
-
-
-def discover_root(path: Path) -> Path:
-    """Find the product at a path, or directly inside it.
-
-    Args:
-        path: a product folder, or a folder that holds exactly one.
-
-    Returns:
-        The product's folder.
-
-    Raises:
-        OrderError: where there is none, or more than one.
-    """
-    if is_product_folder(path):
-        return path
-    found = sorted(child for child in path.iterdir() if is_product_folder(child)) if path.is_dir() else []
-    if len(found) == 1:
-        return found[0]
-    names = ", ".join(child.name for child in found[:5]) or "none"
-    rule = f"one .SAFE or .SEN3 folder with a manifest is expected here or directly inside, found {names}"
-    raise OrderError(path, rule, "Give the path of the product's own folder")
 
 
 def find_manifest(folder: Path) -> Path:

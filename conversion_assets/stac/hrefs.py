@@ -77,7 +77,10 @@ def _remote_url(url: str) -> str:
     except ValueError:
         raise RefusedHrefError("its host or port cannot be read") from None
     if "@" in parts.netloc:
-        raise RefusedHrefError("it carries a user name or password; give credentials in the settings instead")
+        raise RefusedHrefError(
+            "it carries a user name or password; credentials come from a netrc file, for S3 from the usual"
+            " AWS variables"
+        )
     if not host:
         raise RefusedHrefError("it names no host or bucket")
     return urlunsplit((parts.scheme.lower(), *parts[1:]))

@@ -31,6 +31,8 @@ from typing import Any, TextIO
 from conversion_assets.zarr.conversion import ConversionReport, ConversionRequest
 
 GDAL_CACHE_MEGABYTES = "64"
+# What goes wrong with the machine and says nothing of the product.
+MACHINE_FAULTS = frozenset({errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EROFS})
 LONGEST_TEXT = 300
 MOST_CAUSES = 10
 NOISY_LOGGERS = ("eopf.product.utils", "cfgrib", "rasterio", "distributed")
@@ -118,9 +120,11 @@ def describe_fault(error: BaseException) -> dict[str, Any]:
     chain = list(_causes(error))
     disk_full = any(isinstance(e, OSError) and e.errno in (errno.ENOSPC, errno.EDQUOT) for e in chain)
     told = chain[:MOST_CAUSES]
+    machine = any(isinstance(e, MemoryError) or getattr(e, "errno", None) in MACHINE_FAULTS for e in chain)
     texts = [textwrap.shorten(f"{type(e).__name__}: {e}".strip(" :"), LONGEST_TEXT) for e in told]
     names = [type(e).__name__ for e in told]
-    return {"message": " <- ".join(dict.fromkeys(texts)), "exceptions": names, "disk_full": disk_full}
+    message = " <- ".join(dict.fromkeys(texts))
+    return {"message": message, "exceptions": names, "disk_full": disk_full, "machine": machine}
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

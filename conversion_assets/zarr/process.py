@@ -110,6 +110,12 @@ def error_of_fault(safe: str, conversation: _Conversation) -> ConversionAssetsEr
     message = fault.get("message", "no message")
     if fault.get("disk_full"):
         return PermanentError(safe, f"the disk is full ({message})", "Free some space, then order again.")
+    if fault.get("machine"):
+        return PermanentError(
+            safe,
+            f"the machine failed the converter ({message})",
+            "Look after memory, disks and open files of the machine, then order again.",
+        )
     if "MappingMissingError" in fault.get("exceptions", ()):
         return PoisonedInputError(
             safe, "eopf has no mapping for this product", "Order a product type that eopf converts."

@@ -124,6 +124,31 @@ def test_refused_arrival_is_skipped_with_its_reason_and_does_not_hold_up_others(
     assert "notes.txt" in str(tick())
 
 
+def test_arrival_with_which_anything_is_wrong_does_not_hold_up_others(tmp_path: Path) -> None:
+    wishes = Wishes(owner="local", default_owner="local", schemes=("file", "no-such-protocol"))
+    arrivals = [
+        Arrival("odd", "no-such-protocol://host/item", "v1"),
+        Arrival("unreadable", "/proc/self/mem", "v1"),
+        Arrival(S1_NAME, str(product(tmp_path, S1_NAME)), "v1"),
+    ]
+    odd, unreadable, sound = [taken for taken in _take(arrivals, wishes) if taken]
+    assert odd.refusals[0].startswith("ValueError: ")
+    assert unreadable.refusals[0].startswith("/proc/self/mem: ")
+    assert [order.key for order in sound.orders] == [S1_KEY]
+
+
+def test_bad_feature_does_not_hold_up_the_others(inbox: Path, tick: Tick) -> None:
+    document = {"type": "FeatureCollection", "features": [feature("X"), feature("../x"), feature("Y")]}
+    (inbox / "found.geojson").write_text(json.dumps(document))
+    assert keys(tick()) == ["X", "Y"]
+    assert tick() == "Nothing new in the inbox (1 known)."
+    document["features"] = [feature(f"../{number}") for number in range(12)]
+    (inbox / "found.geojson").write_text(json.dumps(document))
+    skipped = str(tick())
+    assert skipped.count("an item id has") == 10
+    assert skipped.endswith("; and 2 more")
+
+
 def test_arrival_whose_server_is_busy_is_looked_at_again(inbox: Path, tick: Tick) -> None:
     """A document that cannot be read for now is neither refused nor forgotten."""
     (inbox / "item.json").write_text(json.dumps(feature("X")))
@@ -147,6 +172,16 @@ def test_one_tick_takes_no_more_than_it_may(inbox: Path, tick: Tick) -> None:
     assert [len(batch) for batch in batches] == [3, 3, 1]
     assert sorted(key for batch in batches for key in batch) == names
     assert tick(most=3) == "Nothing new in the inbox (7 known)."
+
+
+def test_one_tick_makes_no_more_orders_than_it_may(inbox: Path, tick: Tick) -> None:
+    """An arrival is taken whole: together with others where it fits, and else alone."""
+    for name, count in (("a", 1), ("b", 2), ("c", 5), ("d", 1)):
+        features = [feature(f"{name}{number}") for number in range(count)]
+        document = {"type": "FeatureCollection", "features": features}
+        (inbox / f"{name}.json").write_text(json.dumps(document))
+    assert [[key[0] for key in keys(tick(most=3))] for _ in range(3)] == [["a", "b", "b"], ["c"] * 5, ["d"]]
+    assert tick(most=3) == "Nothing new in the inbox (4 known)."
 
 
 def test_cursor_forgets_what_is_gone_and_takes_it_when_it_comes_back(inbox: Path, tick: Tick) -> None:
@@ -231,6 +266,8 @@ def test_daemon_makes_one_run_of_each_arrival_whatever_is_restarted(
     monkeypatch.setattr("dagster._daemon.sensor.get_current_timestamp", lambda: moment[0])
     product(inbox, S1_NAME)
     (inbox / "notes.txt").write_text("hello")
+    (inbox / "loop.zip").symlink_to(inbox / "loop.zip")
+    (inbox / os.fsdecode(b"\xff.zip")).write_text("hello")
     with open_instance(settings) as instance:
         with daemon(instance) as evaluate:
             evaluate()
@@ -242,7 +279,7 @@ def test_daemon_makes_one_run_of_each_arrival_whatever_is_restarted(
     with open_instance(settings) as instance:
         (state,) = instance.all_instigator_state()
         data: Any = state.instigator_data
-        assert set(read_cursor(data.cursor)) == {S1_NAME, "notes.txt"}
+        assert set(read_cursor(data.cursor)) == {S1_NAME, "notes.txt", os.fsdecode(b"\xff.zip")}
         # As if the daemon had been killed after it had made the run and before it kept the cursor.
         instance.update_instigator_state(state.with_data(data._replace(cursor=None)))
         archive(inbox, S3_NAME)

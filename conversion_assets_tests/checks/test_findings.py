@@ -13,7 +13,6 @@ from conversion_assets.checks.findings import (
     manifest_finding,
     product_findings,
     publication_finding,
-    safe_footprint,
 )
 from conversion_assets.errors import PermanentError
 from conversion_assets.orders import Order
@@ -132,7 +131,7 @@ def test_product_without_footprint_fails(discovery: dict[str, Any]) -> None:
 def test_safe_without_footprint_cannot_be_compared_nor_published() -> None:
     assert footprint_finding(polygon(), safe(footprints=())).passed
     with pytest.raises(PermanentError, match="gives no footprint"):
-        safe_footprint(safe(footprints=()))
+        safe(footprints=()).footprint()
 
 
 def test_valid_item_passes_and_an_invalid_one_says_why() -> None:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+import playwright
 import psutil
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
@@ -35,6 +36,15 @@ SECONDS_TO_SHOW = 90
 SECONDS_TO_RUN = 240
 
 Found = TypeVar("Found")
+
+
+def why_no_browser() -> str | None:
+    """Tell what the browser tests lack on this machine, or None."""
+    if CHROMIUM is None:
+        return "Chromium is not installed"
+    driver = Path(playwright.__file__).parent / "driver" / "node"
+    started = subprocess.run([driver, "--version"], capture_output=True, text=True, check=False)
+    return f"Playwright's driver does not start: {started.stderr.strip()}" if started.returncode else None
 
 
 def wait_for(what: str, look: Callable[[], Found | None], seconds: float) -> Found:
@@ -110,8 +120,8 @@ def _is_zombie(process: psutil.Process) -> bool:
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(CHROMIUM_ARGUMENTS))
+    with sync_playwright() as player:
+        browser = player.chromium.launch(executable_path=CHROMIUM, args=list(CHROMIUM_ARGUMENTS))
         try:
             yield browser
         finally:

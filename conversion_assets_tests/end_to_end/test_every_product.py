@@ -32,6 +32,11 @@ REAL_TYPES = {"s1_iw_grdh": "S01SIWGRD", "s2_l1c": "S02MSIL1C"}
 every_kind = pytest.mark.parametrize("kind", ARCHIVES)
 
 
+def properties(href: str) -> dict[str, str]:
+    document: dict[str, dict[str, str]] = json.loads(local(href).read_text())
+    return document["properties"]
+
+
 def local(uri: str) -> Path:
     assert urlsplit(uri).scheme == "file"
     return Path(unquote(urlsplit(uri).path))
@@ -104,6 +109,8 @@ def test_folder_converts_to_the_same_files_when_asked_to(
     assert product == home / former.relative_to(published.home)
     assert (product / ".zmetadata").read_bytes() != (former / ".zmetadata").read_bytes()
     assert timeless(product) == timeless(former)
+    before, after = (properties(path) for path in (published.result(kind)["item"], ended.orders[0]["item"]))
+    assert after["created"] == before["created"] < after["updated"]
     assert leftovers(home) == []
     assert len(visible(home)) == len(visible(published.home))
 

@@ -19,7 +19,6 @@ from conversion_assets.ordering import Wishes, orders_from
 from conversion_assets.partitions import record_order
 from conversion_assets.settings import Settings
 from conversion_assets_tests.end_to_end.browser import (
-    CHROMIUM,
     GROUP_PAGE,
     SECONDS_TO_RUN,
     Interface,
@@ -30,11 +29,13 @@ from conversion_assets_tests.end_to_end.browser import (
     open_page,
     open_partition,
     wait_for,
+    why_no_browser,
 )
 from conversion_assets_tests.safe_products import SMALLEST_SCALE, ProductKind, make_archive, make_product
 
+NO_BROWSER = why_no_browser()
 pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine"),
+    pytest.mark.skipif(NO_BROWSER is not None, reason=str(NO_BROWSER)),
     pytest.mark.timeout(600),
 ]
 

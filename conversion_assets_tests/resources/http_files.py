@@ -46,11 +46,12 @@ class Served:
 
 @dataclass
 class HttpFiles:
-    """The files of a server by path, and the requests it got: path and byte range."""
+    """The files of a server by path, and the requests it got: path and byte range, and credentials."""
 
     root: str = ""
     files: dict[str, Served] = field(default_factory=dict)
     requests: list[tuple[str, str | None]] = field(default_factory=list)
+    credentials: list[str | None] = field(default_factory=list)
 
     def url(self, path: str) -> str:
         return f"{self.root}/{path}"
@@ -73,6 +74,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = self.path.lstrip("/").partition("?")[0]
         self.site.requests.append((path, self.headers.get("Range")))
+        self.site.credentials.append(self.headers.get("Authorization"))
         served = self.site.files.get(path, Served(status=404))
         self.close_connection = True
         if served.status is not None:

@@ -86,6 +86,13 @@ def test_version_follows_the_content(folder: Path) -> None:
     assert len(set(versions)) == 3
 
 
+def test_link_to_itself_does_not_hold_up_others(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "A.zip").symlink_to(folder / "A.zip")
+    (folder / "B.zip").write_text("x")
+    assert [arrival.name for arrival in inbox(folder).arrivals()] == ["B.zip"]
+
+
 def test_link_that_leads_nowhere_is_passed_over(folder: Path) -> None:
     folder.mkdir()
     (folder / "A.zip").symlink_to(folder / "absent")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from datetime import UTC, datetime
 from multiprocessing.synchronize import Event
 from pathlib import Path
@@ -41,6 +42,7 @@ def provenance(product: Path, safe_name: str = "X.SAFE") -> Provenance:
         fingerprint="f" * 64,
         eopf_version="2.8.1",
         converted=datetime(2026, 1, 1, tzinfo=UTC),
+        created=datetime(2025, 1, 1, tzinfo=UTC),
         metadata_sha256=metadata_digest(product),
     )
 
@@ -212,3 +214,44 @@ def test_turn_of_a_killed_process_is_free(store: FolderObjectStore) -> None:
     holder.join(60)
     with store.turn("order"):
         assert holder.exitcode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("damage", ["", "{", '{"name": "of another version"}'])
+def test_unreadable_provenance_is_no_provenance(damage: str, store: FolderObjectStore) -> None:
+    uri, _ = promoted(store, "one")
+    (note,) = store.local_path(uri).parent.glob(".provenance/products/*.json")
+    note.write_text(damage)
+    assert store.find(SHELF, "X.SAFE") is None
+
+
+def test_name_stays_taken_when_the_provenance_is_lost(store: FolderObjectStore) -> None:
+    uri, _ = promoted(store, "one")
+    (note,) = store.local_path(uri).parent.glob(".provenance/products/*.json")
+    note.unlink()
+    with pytest.raises(OrderError, match=r"taken .* X\.SAFE"):
+        promoted(store, "two", "Y.SAFE")
+    promoted(store, "three")
+
+
+def test_conversions_of_one_product_take_turns_and_say_so(store: FolderObjectStore) -> None:
+    told: list[str] = []
+    waiting, done = threading.Event(), threading.Event()
+
+    def tell(text: str) -> None:
+        told.append(text)
+        waiting.set()
+
+    def second() -> None:
+        with store.sole_conversion(SHELF, "X.SAFE", tell):
+            done.set()
+
+    with store.sole_conversion(SHELF, "X.SAFE", told.append):
+        with store.sole_conversion(SHELF, "Y.SAFE", told.append):
+            assert told == []
+        thread = threading.Thread(target=second)
+        thread.start()
+        assert waiting.wait(60)
+        assert not done.is_set()
+    thread.join(60)
+    assert done.is_set()
+    assert told == ["another order works on this product; waiting for it"]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 
 from conversion_assets.errors import ConversionAssetsError, OrderError, PermanentError, TransientError
 from conversion_assets.resources.remote_files import redacted, remote_files
-from conversion_assets_tests.resources.http_files import HttpFiles
+from conversion_assets_tests.resources.http_files import HttpFiles, serving
 
 SCHEMES = ("file", "s3", "http")
 
@@ -76,6 +77,80 @@ def test_url_that_is_none_is_a_bad_order() -> None:
     href = "http://127.0.0.1:port/x"
     with pytest.raises(OrderError, match="cannot be followed"):
         remote_files(href, SCHEMES).stat(href)
+
+
+@pytest.fixture(params=["variable", "home"])
+def netrc_file(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give the path at which the user's netrc file is looked for."""
+    monkeypatch.delenv("NETRC", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    if request.param == "home":
+        return tmp_path / ".netrc"
+    monkeypatch.setenv("NETRC", str(tmp_path / "credentials"))
+    return tmp_path / "credentials"
+
+
+def test_credentials_of_a_host_come_from_the_netrc_file(netrc_file: Path, site: HttpFiles) -> None:
+    site.add("x", b"content")
+    href = site.url("x")
+    files = remote_files(href, SCHEMES)
+    assert b"".join(files.read(href)) == b"content"  # without such a file
+    netrc_file.write_text("machine elsewhere.test login else password where\n")
+    files.stat(href)
+    netrc_file.write_text("machine 127.0.0.1 login someone password hunter2\n")
+    files.stat(href)
+    assert b"".join(files.read(href, 3)) == b"tent"
+    expected = f"Basic {b64encode(b'someone:hunter2').decode()}"
+    assert site.credentials == [None, None, expected, expected]
+
+
+def test_credentials_do_not_follow_a_redirect_to_another_server(netrc_file: Path, site: HttpFiles) -> None:
+    netrc_file.write_text("machine 127.0.0.1 login someone password hunter2\n")
+    with serving() as other:
+        other.add("x", b"content")
+        served = site.add("x")
+        served.status, served.location = 302, other.url("x")
+        assert b"".join(remote_files(site.url("x"), SCHEMES).read(site.url("x"))) == b"content"
+        assert other.credentials == [None]
+    assert site.credentials != [None]
+
+
+def test_entry_for_any_host_is_left_aside(netrc_file: Path, site: HttpFiles) -> None:
+    netrc_file.write_text("default login someone password hunter2\n")
+    site.add("x")
+    remote_files(site.url("x"), SCHEMES).stat(site.url("x"))
+    assert site.credentials == [None]
+
+
+@pytest.mark.parametrize(
+    "content", [b"hunter2 machine", b"machine 127.0.0.1 hunter2", b"machine h login \xff"]
+)
+def test_broken_netrc_file_is_named_without_its_content(
+    content: bytes, netrc_file: Path, site: HttpFiles
+) -> None:
+    netrc_file.write_bytes(content)
+    with pytest.raises(PermanentError, match="this netrc file cannot be read") as caught:
+        remote_files(site.url("x"), SCHEMES).stat(site.url("x"))
+    assert netrc_file.name in caught.value.subject
+    told = f"{caught.value}{caught.value.__cause__}{caught.value.__context__}"
+    assert "hunter2" not in told
+    assert site.requests == []
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_refused_access_says_where_credentials_come_from(status: int, site: HttpFiles) -> None:
+    site.add("x").status = status
+    with pytest.raises(PermanentError, match="netrc") as caught:
+        remote_files(site.url("x"), SCHEMES).stat(site.url("x"))
+    assert f"the server answered {status}" in caught.value.rule
+
+
+def test_way_out_of_a_passing_error_holds_after_the_last_attempt_too(site: HttpFiles) -> None:
+    site.add("busy").status = 503
+    for href in (site.url("busy"), "http://127.0.0.1:1/x"):
+        with pytest.raises(TransientError) as caught:
+            remote_files(href, SCHEMES).stat(href)
+        assert caught.value.way_out == "It is tried a few times; order it again later."
 
 
 def test_unreadable_answer_is_not_mixed_up_with_ranges(site: HttpFiles) -> None:

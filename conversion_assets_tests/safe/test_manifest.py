@@ -8,11 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conversion_assets.errors import OrderError, PoisonedInputError
+from conversion_assets.errors import PoisonedInputError
 from conversion_assets.safe import manifest_document
 from conversion_assets.safe.manifest import (
     Software,
-    discover_root,
     find_manifest,
     is_product_folder,
     read_manifest,
@@ -190,11 +189,9 @@ def test_no_damage_of_the_text_gives_anything_but_a_refusal(rubbish: bytes, posi
 
 
 @pytest.mark.parametrize("name", [S1_NAME, S3_NAME])
-def test_a_product_folder_is_found_here_or_directly_inside(tmp_path: Path, name: str) -> None:
+def test_a_product_folder_is_known_by_its_name_and_manifest(tmp_path: Path, name: str) -> None:
     folder = product(tmp_path, name)
     assert is_product_folder(folder)
-    assert discover_root(folder) == folder
-    assert discover_root(tmp_path) == folder
 
 
 def test_what_is_no_product_folder(tmp_path: Path) -> None:
@@ -203,16 +200,7 @@ def test_what_is_no_product_folder(tmp_path: Path) -> None:
     unnamed = product(tmp_path, "unnamed")
     assert not is_product_folder(empty)
     assert not is_product_folder(unnamed)
-    for path in (empty, unnamed, tmp_path / "missing"):
-        with pytest.raises(OrderError, match="found none"):
-            discover_root(path)
-
-
-def test_two_products_beside_each_other_are_ambiguous(tmp_path: Path) -> None:
-    product(tmp_path, S1_NAME)
-    product(tmp_path, S2_NAME)
-    with pytest.raises(OrderError, match=r"S1A_IW.*S2A_MSI"):
-        discover_root(tmp_path)
+    assert not is_product_folder(tmp_path / "missing")
 
 
 def test_a_product_has_one_manifest(tmp_path: Path) -> None:

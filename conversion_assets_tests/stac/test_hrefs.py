@@ -54,6 +54,12 @@ def test_any_reference_is_refused_or_absolute_and_allowed(href: str, base: str) 
     assert resolved.startswith(("/", "s3://", "https://"))
 
 
+def test_password_is_refused_with_the_place_of_credentials() -> None:
+    with pytest.raises(RefusedHrefError, match="netrc file") as caught:
+        resolve_href("https://someone:hunter2@host/x.zip", "/inbox/i.json")
+    assert "hunter2" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     "href",
     ["file://host/share/x.zip", "file:relative.zip", "/a%00b", "file:///a%00b", "x" * 5000, "C:/x.zip"],

@@ -49,6 +49,14 @@ def test_full_disk_is_recognised_however_deep(number: int) -> None:
     assert describe_fault(chained(*depths, OSError(errno.EIO, "broken")))["disk_full"] is False
 
 
+@pytest.mark.parametrize(
+    "error", [MemoryError(), OSError(errno.EIO, "bad disk"), OSError(errno.EMFILE, "many")]
+)
+def test_fault_of_the_machine_is_recognised(error: Exception) -> None:
+    assert describe_fault(chained(RuntimeError("loading failed"), error))["machine"] is True
+    assert describe_fault(chained(RuntimeError("loading failed"), OSError("bad header")))["machine"] is False
+
+
 def test_fault_without_words_is_named() -> None:
     assert describe_fault(TimeoutError())["message"] == "TimeoutError"
 

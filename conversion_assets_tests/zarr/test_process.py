@@ -60,11 +60,13 @@ sys.meta_path.insert(0, Noise())
 """
 
 PARENT = """
+import signal
 import sys
 from conversion_assets.zarr.conversion import ConversionRequest
 from conversion_assets.zarr.process import ProcessLimits, run_conversion
 
 request = ConversionRequest.model_validate_json(sys.argv[1])
+signal.signal(signal.SIGINT, signal.default_int_handler)
 run_conversion(request, ProcessLimits(2**33, 200), lambda text: print(text, flush=True))
 """
 
@@ -219,6 +221,7 @@ def test_last_words_are_the_last_and_few(tmp_path: Path, monkeypatch: pytest.Mon
     ("fault", "phase", "error_type", "says"),
     [
         ({"message": "m", "disk_full": True}, "writing", PermanentError, "the disk is full"),
+        ({"message": "m", "machine": True}, "reading", PermanentError, "the machine failed"),
         (
             {"message": "m", "exceptions": ["MappingMissingError"]},
             "reading",
