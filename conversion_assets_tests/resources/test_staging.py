@@ -344,7 +344,7 @@ def test_manifest_that_names_a_file_outside_is_refused(tmp_path: Path, site: Htt
 def test_secrets_of_a_url_are_neither_told_nor_noted(site: HttpFiles, staged: Path, stage: Stage) -> None:
     served = site.add(ARCHIVE, CONTENT)
     served.status = 403
-    href = site.url(ARCHIVE).replace("http://", "http://someone:hunter2@") + "?signature=hunter2"
+    href = site.url(ARCHIVE).replace("http://", "http://someone:hunter2@") + "?copy=hunter2"
     with pytest.raises(PermanentError) as caught:
         stage(href)
     assert "hunter2" not in str(caught.value)
