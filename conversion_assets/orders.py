@@ -18,7 +18,7 @@ ANY = "*"
 LONGEST_KEY = 200
 KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-RESERVED = frozenset({"catalog.json", "collection.json"})
+CATALOGUE_DOCUMENTS = frozenset({"catalog.json", "collection.json"})
 SECRET_PARAMETER = re.compile(
     r"sig|token|secret|passw|credential|auth|(api|access|subscription)[-_]?key", re.IGNORECASE
 )
@@ -168,7 +168,7 @@ def valid_identifier(what: str, text: str) -> str:
     Raises:
         OrderError: it has characters beyond letters, digits, ``.``, ``_`` and ``-``, or more than 64.
     """
-    if not IDENTIFIER.fullmatch(text) or ".." in text or text.lower() in RESERVED:
+    if not IDENTIFIER.fullmatch(text) or ".." in text or text.lower() in CATALOGUE_DOCUMENTS:
         raise OrderError(
             f"{what} {text[:100]!r}",
             "a name has 1 to 64 letters, digits, '.', '_' or '-', begins with a letter or digit, and is not"

@@ -22,11 +22,10 @@ import dagster as dg
 import pystac
 
 from conversion_assets.errors import OrderError, PermanentError
-from conversion_assets.orders import valid_identifier, valid_key
+from conversion_assets.orders import CATALOGUE_DOCUMENTS, valid_identifier, valid_key
 from conversion_assets.resources.file_exchange import write_whole
 from conversion_assets.stac.validation import validate_catalog, validate_collection
 
-OWN_DOCUMENTS = frozenset({"catalog.json", "collection.json"})
 CATALOGUE_LINKS = frozenset({"self", "root", "parent", "collection"})
 LICENCE = pystac.Link(
     "license",
@@ -114,7 +113,7 @@ class StaticCatalogue(Catalogue):
         valid_key(item["id"])
         for name in (collection.owner, collection.id):
             valid_identifier("name", name)
-        _refuse_reserved(item["id"], collection.owner, collection.id)
+        _refuse_reserved(item["id"])
         with self._locked():
             folder = self._root / collection.owner / collection.id
             day = folder / _day_of(item)
@@ -174,11 +173,10 @@ class StaticCatalogue(Catalogue):
         _write(root, document)
 
 
-def _refuse_reserved(item_id: str, *names: str) -> None:
-    """Keep apart what is the catalogue's own: its documents stand beside the folders and items."""
-    for name in (f"{item_id}.json", *names):
-        if name.lower() in OWN_DOCUMENTS:
-            raise OrderError(name, "the catalogue keeps a document of its own under this name", "Rename it.")
+def _refuse_reserved(item_id: str) -> None:
+    """Keep apart what is the catalogue's own: its documents stand beside the items."""
+    if f"{item_id}.json".lower() in CATALOGUE_DOCUMENTS:
+        raise OrderError(item_id, "the catalogue keeps a document of its own under this name", "Rename it.")
 
 
 def _day_of(item: Document) -> str:

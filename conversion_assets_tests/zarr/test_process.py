@@ -102,16 +102,13 @@ def children() -> list[psutil.Process]:
     return [child for child in psutil.Process().children(recursive=True) if child not in STRANGERS]
 
 
-def failure(
-    request: ConversionRequest, limits: ProcessLimits = AMPLE, program: str | None = None
-) -> ConversionAssetsError:
+def failure(request: ConversionRequest, limits: ProcessLimits = AMPLE) -> ConversionAssetsError:
     """Run what must fail, see that no process is left, and give the error."""
     with pytest.raises(ConversionAssetsError) as caught:
         run_conversion(request, limits, ignore)
     assert children() == []
     assert caught.value.subject == request.safe.name
     assert caught.value.way_out
-    del program
     return caught.value
 
 
