@@ -65,7 +65,7 @@ lock: ## renew constraints.txt from pyproject.toml
 	$(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/python -m pip install --quiet uv
 	{ head -n 2 constraints.txt; .venv-lock/bin/uv pip compile --quiet --python-version 3.11 --upgrade \
-	  --extra dev --no-emit-index-url --no-annotate --no-header pyproject.toml; } > constraints.new
+	  --extra dev --extra services --no-emit-index-url --no-annotate --no-header pyproject.toml; } > constraints.new
 	mv constraints.new constraints.txt
 	rm -rf .venv-lock
 
