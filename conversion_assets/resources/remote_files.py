@@ -6,20 +6,30 @@ import errno
 import netrc
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import unquote, urlsplit
 
 import httpx
 
-from conversion_assets.errors import ConversionAssetsError, OrderError, PermanentError, TransientError
+from conversion_assets.errors import (
+    ConversionAssetsError,
+    OrderError,
+    PermanentError,
+    PoisonedInputError,
+    TransientError,
+)
+from conversion_assets.storage.access import S3Access
+from conversion_assets.web.addresses import HTTP_SCHEMES, ConnectionCheck, HrefRules, redacted
+from conversion_assets.web.authentication import OriginAuth, UserAuth
+from conversion_assets.web.client import trust
 
 BLOCK_BYTES = 1 << 20
-HTTP_SCHEMES = ("http", "https")
 HTTP_TIMEOUT = httpx.Timeout(60, connect=20)
+MOST_REDIRECTS = 20
 RETRIED_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 CREDENTIALS = "credentials come from a netrc file, for S3 from the usual AWS variables"
 LATER = "It is tried a few times; order it again later."
@@ -53,51 +63,60 @@ class RemoteFiles(ABC):
         """
 
     @abstractmethod
-    def read(self, href: str, start: int = 0) -> Iterator[bytes]:
-        """Read a file in blocks from byte ``start`` on; raises like ``stat``."""
+    def read(self, href: str, start: int = 0, limit: int | None = None) -> Iterator[bytes]:
+        """Read a file in blocks from byte ``start`` on; raises like ``stat``.
+
+        Args:
+            href: of the file.
+            start: how many bytes to leave out.
+            limit: bytes that the file may have.
+
+        Raises:
+            PoisonedInputError: it has more than ``limit`` bytes.
+        """
 
     @abstractmethod
     def list_folder(self, href: str) -> dict[str, int] | None:
         """Map relative paths of all files below a folder to their sizes; None where it cannot be listed."""
 
 
-def remote_files(href: str, schemes: tuple[str, ...]) -> RemoteFiles:
+def remote_files(
+    href: str, rules: HrefRules, auth: OriginAuth | None = None, s3: S3Access | None = None
+) -> RemoteFiles:
     """Choose the implementation for a URL.
 
+    Args:
+        href: what is to be read.
+        rules: what may be.
+        auth: how one HTTP server knows us, besides those of the netrc file.
+        s3: how S3 knows us, instead of the usual AWS variables.
+
     Raises:
-        OrderError: the scheme is not one of ``schemes``.
+        OrderError: ``rules`` refuse the scheme or the host.
     """
+    rules.check_name(href)
     scheme = urlsplit(href).scheme
-    if scheme not in schemes:
-        raise OrderError(
-            redacted(href),
-            f"the scheme {scheme!r} is not allowed, only {', '.join(schemes)}",
-            "Download the product and order the file, or allow the scheme with CONVERSION_ASSETS_SCHEMES.",
-        )
-    return HttpFiles(schemes) if scheme in HTTP_SCHEMES else FsspecFiles(scheme)
-
-
-def redacted(href: str) -> str:
-    """Give a URL without user name, password and query, fit for messages and metadata; a path as it is."""
-    if "://" not in href:
-        return href
-    try:
-        parts = urlsplit(href)
-    except ValueError:
-        return href.partition("://")[0] + "://…"
-    host = parts.netloc.rpartition("@")[2]
-    return parts._replace(netloc=host, query="", fragment="").geturl()
+    return HttpFiles(rules, auth) if scheme in HTTP_SCHEMES else FsspecFiles(scheme, s3)
 
 
 class FsspecFiles(RemoteFiles):
-    """Folders and S3, through fsspec."""
+    """Folders and S3, through fsspec.
 
-    def __init__(self, scheme: str) -> None:
+    Args:
+        scheme: of the URLs.
+        s3: how S3 knows us; without it, the usual AWS variables tell.
+    """
+
+    def __init__(self, scheme: str, s3: S3Access | None = None) -> None:
+        self._scheme = scheme
+        self._fs: Any = s3.filesystem() if s3 and scheme == "s3" else self._unconfigured(scheme)
+
+    @staticmethod
+    def _unconfigured(scheme: str) -> Any:  # noqa: ANN401 - fsspec ships no types
         import fsspec  # noqa: PLC0415 - s3fs is heavy and only loaded for S3
 
-        self._scheme = scheme
         # Nothing may come from a cache: a source changes while this process lives, and so do credentials.
-        self._fs: Any = fsspec.filesystem(scheme, skip_instance_cache=True, use_listings_cache=False)
+        return fsspec.filesystem(scheme, skip_instance_cache=True, use_listings_cache=False)
 
     def _path(self, href: str) -> str:
         parts = urlsplit(href)
@@ -110,8 +129,11 @@ class FsspecFiles(RemoteFiles):
         version = info.get("ETag") or info.get("mtime")
         return RemoteFile(size=int(info["size"]), version=str(version))
 
-    def read(self, href: str, start: int = 0) -> Iterator[bytes]:
+    def read(self, href: str, start: int = 0, limit: int | None = None) -> Iterator[bytes]:
         """See ``RemoteFiles.read``."""
+        return _limited(self._blocks(href, start), href, start, limit)
+
+    def _blocks(self, href: str, start: int) -> Iterator[bytes]:
         with _explained(href), self._fs.open(self._path(href), "rb", block_size=8 * BLOCK_BYTES) as file:
             file.seek(start)
             while block := file.read(BLOCK_BYTES):
@@ -130,18 +152,25 @@ class FsspecFiles(RemoteFiles):
 
 
 class HttpFiles(RemoteFiles):
-    """Files over HTTPS; a redirect must lead to an allowed scheme too.
+    """Files over HTTPS.
 
-    User name and password of a host come from the user's netrc file: ``~/.netrc``, or the one that the
-    variable ``NETRC`` names. They are sent to that host only, and not after a redirect.
+    The address behind each URL, and behind each redirect, is held to the rules before anything is sent
+    there. User name and password of a host come from the user's netrc file: ``~/.netrc``, or the one that
+    the variable ``NETRC`` names. They are sent to the server that was asked for, and after a redirect to
+    no other.
+
+    Args:
+        rules: what may be read.
+        auth: how one server knows us; it comes before the netrc file.
     """
 
-    def __init__(self, schemes: tuple[str, ...]) -> None:
-        self._schemes = tuple(scheme for scheme in schemes if scheme in HTTP_SCHEMES)
+    def __init__(self, rules: HrefRules, auth: OriginAuth | None = None) -> None:
+        self._rules = replace(rules, schemes=tuple(name for name in rules.schemes if name in HTTP_SCHEMES))
+        self._auth = auth
 
     def stat(self, href: str) -> RemoteFile:
         """See ``RemoteFiles.stat``."""
-        with _explained(href), self._client(href) as client, client.stream("GET", href) as response:
+        with _explained(href), self._opened(href) as response:
             response.raise_for_status()
             headers = response.headers
         length = headers.get("content-length")
@@ -152,14 +181,13 @@ class HttpFiles(RemoteFiles):
             resumable=plain and headers.get("accept-ranges") == "bytes",
         )
 
-    def read(self, href: str, start: int = 0) -> Iterator[bytes]:
+    def read(self, href: str, start: int = 0, limit: int | None = None) -> Iterator[bytes]:
         """See ``RemoteFiles.read``."""
+        return _limited(self._blocks(href, start), href, start, limit)
+
+    def _blocks(self, href: str, start: int) -> Iterator[bytes]:
         headers = {"Range": f"bytes={start}-"} if start else {}
-        with (
-            _explained(href),
-            self._client(href) as client,
-            client.stream("GET", href, headers=headers) as response,
-        ):
+        with _explained(href), self._opened(href, headers) as response:
             if start and response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
                 return  # nothing is left to read
             response.raise_for_status()
@@ -174,31 +202,57 @@ class HttpFiles(RemoteFiles):
         del href
         return None
 
-    def _client(self, href: str) -> httpx.Client:
-        return httpx.Client(
-            auth=_credentials_for(httpx.URL(href).host),
-            timeout=HTTP_TIMEOUT,
-            follow_redirects=True,
-            headers={"Accept-Encoding": "identity"},
-            event_hooks={"response": [self._check_redirect]},
+    @contextmanager
+    def _opened(self, href: str, headers: Mapping[str, str] | None = None) -> Iterator[httpx.Response]:
+        """Ask for a file, following redirects one by one: each is checked, and authenticated anew."""
+        self._rules.check(href)
+        known = (self._auth, _credentials_for(href))
+        url = href
+        identity = {"Accept-Encoding": "identity"}
+        with httpx.Client(timeout=HTTP_TIMEOUT, headers=identity, verify=trust()) as client:
+            for _ in range(MOST_REDIRECTS + 1):
+                check = ConnectionCheck(self._rules, url)
+                request = client.build_request("GET", url, headers=headers, extensions={"trace": check})
+                auth = next((one for one in known if one and one.covers(url)), None)
+                with closing(client.send(request, stream=True, auth=auth)) as response:
+                    if response.next_request is None:
+                        yield response
+                        return
+                url = self._redirected(url, str(response.next_request.url))
+        raise OrderError(
+            redacted(href), f"it is a redirect more than {MOST_REDIRECTS} times", "Check the URL."
         )
 
-    def _check_redirect(self, response: httpx.Response) -> None:
-        target = urljoin(str(response.url), response.headers.get("location", ""))
-        scheme = urlsplit(target).scheme
-        if response.is_redirect and scheme not in self._schemes:
+    def _redirected(self, url: str, target: str) -> str:
+        try:
+            self._rules.check(target)
+        except OrderError as error:
             raise OrderError(
-                redacted(str(response.url)),
-                f"it is a redirect to {scheme!r}, only {', '.join(self._schemes)} are allowed",
-                "Order the product from its real address.",
+                redacted(url), f"it is a redirect to {error.subject}: {error.rule}", error.way_out
+            ) from error
+        return target
+
+
+def _limited(blocks: Iterator[bytes], href: str, start: int, limit: int | None) -> Iterator[bytes]:
+    """Pass blocks on as long as the file is not larger than it may be."""
+    read = start
+    for block in blocks:
+        read += len(block)
+        if limit is not None and read > limit:
+            raise PoisonedInputError(
+                redacted(href),
+                f"it has more than the {limit:,} bytes that are announced",
+                "Check the source: the item and the archive disagree.",
             )
+        yield block
 
 
-def _credentials_for(host: str) -> httpx.BasicAuth | None:
+def _credentials_for(href: str) -> UserAuth | None:
     """Look up a host in the netrc file.
 
     An entry ``default`` is left aside: it would go to any host that a stranger's document names.
     """
+    host = httpx.URL(href).host
     path = Path(os.environ.get("NETRC") or "~/.netrc")
     try:
         entry = netrc.netrc(path.expanduser()).hosts.get(host) if host != "default" else None
@@ -207,7 +261,7 @@ def _credentials_for(host: str) -> httpx.BasicAuth | None:
     except (OSError, UnicodeDecodeError, netrc.NetrcParseError) as error:
         broken = type(error).__name__  # the text of the error may hold a password
     else:
-        return httpx.BasicAuth(entry[0], entry[2]) if entry and entry[2] else None
+        return UserAuth(entry[0], entry[2], origin=href) if entry and entry[2] else None
     raise PermanentError(
         path,
         f"this netrc file cannot be read ({broken})",
@@ -224,7 +278,7 @@ def _explained(href: str) -> Iterator[None]:
         raise
     except httpx.HTTPStatusError as error:
         _explain_status(href, error.response.status_code)
-    except (httpx.TooManyRedirects, httpx.InvalidURL) as error:
+    except httpx.InvalidURL as error:
         raise OrderError(redacted(href), f"it cannot be followed ({error})", "Check the URL.") from error
     except (httpx.TransportError, ConnectionError, TimeoutError) as error:
         raise TransientError(

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from conversion_assets.errors import ConversionAssetsError, OrderError, PermanentError, TransientError
-from conversion_assets.resources.remote_files import redacted, remote_files
+from conversion_assets.resources.remote_files import remote_files
+from conversion_assets.web.addresses import HrefRules, redacted
 from conversion_assets_tests.resources.http_files import HttpFiles, serving
 
-SCHEMES = ("file", "s3", "http")
+RULES = HrefRules(("file", "s3", "http"), private_hosts=("127.0.0.1",))
 
 
 @pytest.mark.parametrize(
@@ -29,7 +30,7 @@ def test_redacted_url_holds_no_secret(href: str, shown: str) -> None:
 @pytest.mark.parametrize("href", ["ftp://h/x", "https://h/x", "/no/scheme", "", "javascript:alert(1)"])
 def test_only_named_schemes_are_read(href: str) -> None:
     with pytest.raises(OrderError, match="not allowed, only file, s3, http"):
-        remote_files(href, SCHEMES)
+        remote_files(href, RULES)
 
 
 @pytest.mark.parametrize("start", [0, 1, 999, 1000])
@@ -38,7 +39,7 @@ def test_reading_begins_where_it_is_told(start: int, tmp_path: Path, site: HttpF
     (tmp_path / "x").write_bytes(content)
     site.add("x", content)
     for href in ((tmp_path / "x").as_uri(), site.url("x")):
-        files = remote_files(href, SCHEMES)
+        files = remote_files(href, RULES)
         assert b"".join(files.read(href, start)) == content[start:]
         assert files.stat(href).size == len(content)
 
@@ -47,11 +48,11 @@ def test_version_follows_the_content(tmp_path: Path, site: HttpFiles) -> None:
     (tmp_path / "x").write_bytes(b"1")
     served = site.add("x", b"1")
     hrefs = ((tmp_path / "x").as_uri(), site.url("x"))
-    before = [remote_files(href, SCHEMES).stat(href).version for href in hrefs]
-    assert before == [remote_files(href, SCHEMES).stat(href).version for href in hrefs]
+    before = [remote_files(href, RULES).stat(href).version for href in hrefs]
+    assert before == [remote_files(href, RULES).stat(href).version for href in hrefs]
     (tmp_path / "x").write_bytes(b"2")
     served.content = b"2"
-    after = [remote_files(href, SCHEMES).stat(href).version for href in hrefs]
+    after = [remote_files(href, RULES).stat(href).version for href in hrefs]
     assert not set(before) & set(after)
 
 
@@ -61,14 +62,14 @@ def test_folders_are_listed_where_there_are_folders(tmp_path: Path, site: HttpFi
     (tmp_path / "X.SAFE" / "sub" / "two").write_bytes(b"22")
     (tmp_path / "X.SAFE-neighbour").write_bytes(b"333")
     href = (tmp_path / "X.SAFE").as_uri()
-    assert remote_files(href, SCHEMES).list_folder(href) == {"one": 1, "sub/two": 2}
-    assert remote_files(href, SCHEMES).list_folder(f"{href}/") == {"one": 1, "sub/two": 2}
-    assert remote_files(site.root, SCHEMES).list_folder(site.root) is None
+    assert remote_files(href, RULES).list_folder(href) == {"one": 1, "sub/two": 2}
+    assert remote_files(href, RULES).list_folder(f"{href}/") == {"one": 1, "sub/two": 2}
+    assert remote_files(site.root, RULES).list_folder(site.root) is None
 
 
 def test_connection_that_breaks_in_the_middle_is_transient(site: HttpFiles) -> None:
     site.add("x", b"x" * 1000).cut_after = 10
-    files = remote_files(site.url("x"), SCHEMES)
+    files = remote_files(site.url("x"), RULES)
     with pytest.raises(TransientError, match="cannot be reached"):
         b"".join(files.read(site.url("x")))
 
@@ -76,7 +77,7 @@ def test_connection_that_breaks_in_the_middle_is_transient(site: HttpFiles) -> N
 def test_url_that_is_none_is_a_bad_order() -> None:
     href = "http://127.0.0.1:port/x"
     with pytest.raises(OrderError, match="cannot be followed"):
-        remote_files(href, SCHEMES).stat(href)
+        remote_files(href, RULES).stat(href)
 
 
 @pytest.fixture(params=["variable", "home"])
@@ -93,7 +94,7 @@ def netrc_file(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pyte
 def test_credentials_of_a_host_come_from_the_netrc_file(netrc_file: Path, site: HttpFiles) -> None:
     site.add("x", b"content")
     href = site.url("x")
-    files = remote_files(href, SCHEMES)
+    files = remote_files(href, RULES)
     assert b"".join(files.read(href)) == b"content"  # without such a file
     netrc_file.write_text("machine elsewhere.test login else password where\n")
     files.stat(href)
@@ -110,7 +111,7 @@ def test_credentials_do_not_follow_a_redirect_to_another_server(netrc_file: Path
         other.add("x", b"content")
         served = site.add("x")
         served.status, served.location = 302, other.url("x")
-        assert b"".join(remote_files(site.url("x"), SCHEMES).read(site.url("x"))) == b"content"
+        assert b"".join(remote_files(site.url("x"), RULES).read(site.url("x"))) == b"content"
         assert other.credentials == [None]
     assert site.credentials != [None]
 
@@ -118,7 +119,7 @@ def test_credentials_do_not_follow_a_redirect_to_another_server(netrc_file: Path
 def test_entry_for_any_host_is_left_aside(netrc_file: Path, site: HttpFiles) -> None:
     netrc_file.write_text("default login someone password hunter2\n")
     site.add("x")
-    remote_files(site.url("x"), SCHEMES).stat(site.url("x"))
+    remote_files(site.url("x"), RULES).stat(site.url("x"))
     assert site.credentials == [None]
 
 
@@ -130,7 +131,7 @@ def test_broken_netrc_file_is_named_without_its_content(
 ) -> None:
     netrc_file.write_bytes(content)
     with pytest.raises(PermanentError, match="this netrc file cannot be read") as caught:
-        remote_files(site.url("x"), SCHEMES).stat(site.url("x"))
+        remote_files(site.url("x"), RULES).stat(site.url("x"))
     assert netrc_file.name in caught.value.subject
     told = f"{caught.value}{caught.value.__cause__}{caught.value.__context__}"
     assert "hunter2" not in told
@@ -141,7 +142,7 @@ def test_broken_netrc_file_is_named_without_its_content(
 def test_refused_access_says_where_credentials_come_from(status: int, site: HttpFiles) -> None:
     site.add("x").status = status
     with pytest.raises(PermanentError, match="netrc") as caught:
-        remote_files(site.url("x"), SCHEMES).stat(site.url("x"))
+        remote_files(site.url("x"), RULES).stat(site.url("x"))
     assert f"the server answered {status}" in caught.value.rule
 
 
@@ -149,14 +150,14 @@ def test_way_out_of_a_passing_error_holds_after_the_last_attempt_too(site: HttpF
     site.add("busy").status = 503
     for href in (site.url("busy"), "http://127.0.0.1:1/x"):
         with pytest.raises(TransientError) as caught:
-            remote_files(href, SCHEMES).stat(href)
+            remote_files(href, RULES).stat(href)
         assert caught.value.way_out == "It is tried a few times; order it again later."
 
 
 def test_unreadable_answer_is_not_mixed_up_with_ranges(site: HttpFiles) -> None:
     """A server that compresses on the way counts other bytes than we do: no range may be asked for."""
     site.add("x", b"x" * 100).encoding = "gzip"
-    stat = remote_files(site.url("x"), SCHEMES).stat(site.url("x"))
+    stat = remote_files(site.url("x"), RULES).stat(site.url("x"))
     assert (stat.size, stat.resumable) == (None, False)
 
 
@@ -176,7 +177,7 @@ def test_answers_of_s3_are_told_by_class(
     site.add("bucket/x").status = status
     site.add("bucket").status = status
     with pytest.raises(expected) as caught:
-        remote_files("s3://bucket/x", SCHEMES).stat("s3://bucket/x")
+        remote_files("s3://bucket/x", RULES).stat("s3://bucket/x")
     assert type(caught.value) is expected
 
 
@@ -184,7 +185,7 @@ def test_s3_that_is_not_there_is_transient(monkeypatch: pytest.MonkeyPatch) -> N
     for name, value in s3_environment("http://127.0.0.1:1").items():
         monkeypatch.setenv(name, value)
     with pytest.raises(TransientError, match="cannot be reached"):
-        remote_files("s3://bucket/x", SCHEMES).stat("s3://bucket/x")
+        remote_files("s3://bucket/x", RULES).stat("s3://bucket/x")
 
 
 def s3_environment(endpoint: str) -> dict[str, str]:

@@ -1,0 +1,1 @@
+"""Tests of `conversion_assets.web`, over real sockets."""
