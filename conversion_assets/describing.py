@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pystac
 
 from conversion_assets.records import ZarrProduct
 from conversion_assets.stac.item import SourceLink, build_item
 from conversion_assets.stac.validation import validate_item
+from conversion_assets.zarr.product_folder import ProductFolder
 from conversion_assets.zarr.summary import summarize
 
 
-def described(record: ZarrProduct, product: Path, facility: str | None) -> pystac.Item:
+def described(record: ZarrProduct, product: ProductFolder, facility: str | None) -> pystac.Item:
     """Build the item of a product.
 
     Args:
         record: the product.
-        product: local path to read it from.
+        product: where it is read.
         facility: value of ``processing:facility``, or None.
 
     Raises:
         PoisonedInputError: footprint or times cannot be.
-        PermanentError: the SAFE has no footprint.
+        PermanentError: the SAFE has no footprint, or the product cannot be read.
+        TransientError: the product cannot be reached just now.
     """
     safe = record.safe
     return build_item(
@@ -42,7 +42,7 @@ def described(record: ZarrProduct, product: Path, facility: str | None) -> pysta
     )
 
 
-def require_describable(record: ZarrProduct, product: Path) -> None:
+def require_describable(record: ZarrProduct, product: ProductFolder) -> None:
     """See that a valid item can be made of a product, before anybody sees the product.
 
     Raises:

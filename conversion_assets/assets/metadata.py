@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from base64 import b64encode
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -24,6 +24,7 @@ from conversion_assets.safe.product_types import ProductType
 from conversion_assets.stac.frames import footprint_of_rings
 from conversion_assets.stac.map_picture import footprint_picture
 from conversion_assets.zarr.conversion import ConversionReport
+from conversion_assets.zarr.product_folder import ProductFolder
 from conversion_assets.zarr.quicklook import QuicklookError, quicklook
 from conversion_assets.zarr.summary import ArraySummary, ProductSummary, summarize
 
@@ -86,12 +87,11 @@ def unzipped_metadata(record: UnzippedSafe, product_type: ProductType, seconds: 
 
 
 def product_metadata(
-    product: Path, record: ZarrProduct, report: ConversionReport | None, seconds: float
+    product: ProductFolder, record: ZarrProduct, report: ConversionReport | None, seconds: float
 ) -> Metadata:
     """Metadata of a stored Zarr product."""
     summary = summarize(product)
     return {
-        **_quicklook(product),
         "product": record.name,
         "product type": summary.product_type,
         "objects": summary.objects,
@@ -99,8 +99,8 @@ def product_metadata(
         **(_report_numbers(report) if report else {"already converted": True}),
         "eopf version": record.eopf_version,
         "zarr": dg.MetadataValue.url(record.uri),
-        "path": dg.MetadataValue.path(str(product)),
-        "open with": f'xarray.open_datatree("{product}", engine="zarr")',
+        **({"path": dg.MetadataValue.path(str(product.path))} if product.path else {}),
+        "open with": _open_with(product),
         "arrays": _array_table(summary),
     }
 
@@ -151,7 +151,15 @@ def _report_numbers(report: ConversionReport) -> Metadata:
     }
 
 
-def _quicklook(product: Path) -> Metadata:
+def _open_with(product: ProductFolder) -> str:
+    """Write the statement that opens a product; readers have their own credentials."""
+    options = product.storage_options
+    elsewhere = f", storage_options={json.dumps(dict(options))}" if options else ""
+    return f'xarray.open_datatree("{product}", engine="zarr"{elsewhere})'
+
+
+def quicklook_metadata(product: ProductFolder) -> Metadata:
+    """Picture of a product, nothing where none can be made; all chunks of what is shown are read."""
     try:
         look = quicklook(product)
     except QuicklookError as error:

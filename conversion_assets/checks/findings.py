@@ -16,6 +16,7 @@ from conversion_assets.stac.geometry import (
     intersection_over_union,
 )
 from conversion_assets.stac.validation import validate_item
+from conversion_assets.zarr.product_folder import ProductFolder
 from conversion_assets.zarr.summary import summarize
 from conversion_assets.zarr.verification import (
     CheckOutcome,
@@ -48,7 +49,7 @@ def manifest_finding(folder: Path, manifest: Manifest) -> CheckOutcome:
     )
 
 
-def product_findings(product: Path, safe: UnzippedSafe) -> Iterator[CheckOutcome]:
+def product_findings(product: ProductFolder, safe: UnzippedSafe) -> Iterator[CheckOutcome]:
     """Examine a Zarr product, alone and against its SAFE; an incomplete one is not examined further."""
     complete = check_completeness(product)
     yield complete

@@ -10,11 +10,11 @@ import io
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from conversion_assets.errors import PermanentError
 from conversion_assets.zarr.chunks import ChunkGrid
+from conversion_assets.zarr.product_folder import ProductFolder
 from conversion_assets.zarr.summary import (
     ArraySummary,
     Document,
@@ -66,14 +66,14 @@ class Quicklook:
     caption: str
 
 
-def quicklook(product: Path, size: int = DEFAULT_SIZE) -> Quicklook:
+def quicklook(product: ProductFolder, size: int = DEFAULT_SIZE) -> Quicklook:
     """Make a small picture of a product.
 
     All chunks of the arrays shown are read, one at a time, and only some pixels of them are kept.
     Pixels without data are black. North is up as far as turning the grid over can bring it there.
 
     Args:
-        product: folder of the product.
+        product: the product.
         size: longest side of the picture, in pixels.
 
     Raises:
@@ -90,9 +90,9 @@ def quicklook(product: Path, size: int = DEFAULT_SIZE) -> Quicklook:
 
 @dataclass(frozen=True)
 class _Subject:
-    """The product to be painted: its folder, and what is known of it."""
+    """The product to be painted, and what is known of it."""
 
-    product: Path
+    product: ProductFolder
     summary: ProductSummary
     documents: dict[str, Document]
 
@@ -103,7 +103,7 @@ class _Subject:
         """Open an array; what is indexed of it is read then, and only that."""
         import zarr  # noqa: PLC0415 - heavy, and needed for a picture only
 
-        return cast("Values", zarr.open_array(str(self.product / array.path), mode="r"))
+        return cast("Values", zarr.open_array(self.product.store(), path=array.path, mode="r"))
 
     def property(self, name: str) -> str:
         return str(self.summary.stac_discovery.get("properties", {}).get(name, ""))

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from pathlib import Path, PurePosixPath
+from collections.abc import Mapping
+from pathlib import PurePosixPath
 from typing import Any, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from conversion_assets.errors import PermanentError
+from conversion_assets.zarr.product_folder import CONSOLIDATED_METADATA, ProductFolder
 
 Document = dict[str, Any]
 
-CONSOLIDATED_METADATA = ".zmetadata"
 CONSOLIDATED_FORMAT = 1
 BITS_PER_BYTE = 8
 NUMERIC_KINDS = {"i": "int", "u": "uint", "f": "float", "c": "complex"}
@@ -70,38 +69,39 @@ class ProductSummary(BaseModel):
     stac_discovery: dict[str, Any]
 
 
-def summarize(product: Path) -> ProductSummary:
+def summarize(product: ProductFolder) -> ProductSummary:
     """Summarize one EOPF Zarr product without reading a chunk.
 
     Args:
-        product: folder of the product, ``<name>.zarr``, in Zarr format 2.
+        product: the product, in Zarr format 2.
 
     Raises:
         PermanentError: its consolidated metadata are missing or are not those of an EOPF product.
+        TransientError: it cannot be reached just now.
     """
-    documents = consolidated_documents(product)
-    sizes = {path: entry.stat(follow_symlinks=False).st_size for path, entry in stored_objects(product)}
+    documents, objects = consolidated_documents(product), product.objects()
     try:
-        return _summary(product, documents, sizes)
+        return _summary(product.name, documents, objects)
     except (KeyError, TypeError, AttributeError, ValidationError) as error:
         rule = f"{CONSOLIDATED_METADATA} is not that of an EOPF product ({type(error).__name__}: {error})"
         raise PermanentError(product, rule, CONVERT_AGAIN) from error
 
 
-def consolidated_documents(product: Path) -> dict[str, Document]:
+def consolidated_documents(product: ProductFolder) -> dict[str, Document]:
     """Return the documents consolidated in the root ``.zmetadata``, by their path in the product.
 
     The layout is that of Zarr-Python 2: https://zarr.readthedocs.io/en/v2.18.4/tutorial.html
 
     Args:
-        product: folder of the product.
+        product: the product.
 
     Raises:
         PermanentError: the file is missing, is not JSON or has another layout.
+        TransientError: it cannot be reached just now.
     """
-    file = product / CONSOLIDATED_METADATA
+    file = f"{product}/{CONSOLIDATED_METADATA}"
     try:
-        content = json.loads(file.read_bytes())
+        content = json.loads(product.read(CONSOLIDATED_METADATA))
     except OSError as error:
         raise PermanentError(file, f"it cannot be read: {error.strerror}", CONVERT_AGAIN) from error
     except (ValueError, RecursionError) as error:
@@ -112,25 +112,6 @@ def consolidated_documents(product: Path) -> dict[str, Document]:
     if not all(isinstance(document, dict) for document in documents.values()):
         raise PermanentError(file, "every consolidated document must be an object", CONVERT_AGAIN)
     return cast("dict[str, Document]", documents)
-
-
-def stored_objects(product: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """Walk everything in a product that is not a folder, by its path in the product.
-
-    Links are reported, never followed.
-
-    Args:
-        product: folder of the product.
-    """
-    folders = [("", os.fspath(product))]
-    while folders:
-        prefix, folder = folders.pop()
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append((f"{prefix}{entry.name}/", entry.path))
-                else:
-                    yield prefix + entry.name, entry
 
 
 def array_paths(documents: Mapping[str, Document]) -> tuple[str, ...]:
@@ -161,30 +142,30 @@ def is_measurement_group(path: str) -> bool:
     return "measurements" in PurePosixPath(path).parts
 
 
-def _summary(product: Path, documents: dict[str, Document], sizes: dict[str, int]) -> ProductSummary:
-    stored = _stored_bytes(documents, sizes)
+def _summary(name: str, documents: dict[str, Document], objects: Mapping[str, int | None]) -> ProductSummary:
+    stored = _stored_bytes(documents, objects)
     arrays = tuple(_array(path, documents, stored[path]) for path in array_paths(documents))
     groups = {array.path.rpartition("/")[0] for array in arrays}
     root = documents[".zattrs"]
     return ProductSummary(
-        name=product.name.removesuffix(".zarr"),
+        name=name.removesuffix(".zarr"),
         product_type=_product_type(root),
-        total_bytes=sum(sizes.values()),
-        objects=len(sizes),
+        total_bytes=sum(size or 0 for size in objects.values()),
+        objects=len(objects),
         arrays=arrays,
         measurement_groups=tuple(sorted(group for group in groups if is_measurement_group(group))),
         stac_discovery=root["stac_discovery"],
     )
 
 
-def _stored_bytes(documents: dict[str, Document], sizes: dict[str, int]) -> Counter[str]:
+def _stored_bytes(documents: dict[str, Document], objects: Mapping[str, int | None]) -> Counter[str]:
     """Sum the bytes of the chunk objects of each array."""
     arrays = dict.fromkeys(array_paths(documents))
     stored: Counter[str] = Counter()
-    for path, size in sizes.items():
+    for path, size in objects.items():
         owner = None if PurePosixPath(path).name.startswith(".z") else owner_of(path, arrays)
         if owner is not None:
-            stored[owner] += size
+            stored[owner] += size or 0
     return stored
 
 

@@ -1,8 +1,8 @@
 """What must hold of an EOPF Zarr product before anybody may see it.
 
 Every check is a function from a product to a `CheckOutcome`: a finding is a value, never an
-exception, so that a caller can show all findings of a product at once. Nothing here converts,
-repairs or publishes.
+exception, so that a caller can show all findings of a product at once. Only that a product cannot be
+reached just now is no finding, but a `TransientError`. Nothing here converts, repairs or publishes.
 """
 
 from __future__ import annotations
@@ -11,28 +11,25 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from conversion_assets.errors import PermanentError
+from conversion_assets.errors import PermanentError, TransientError
 from conversion_assets.zarr.chunks import ChunkGrid, Index
+from conversion_assets.zarr.product_folder import CONSOLIDATED_METADATA, METADATA_NAMES, ProductFolder
 from conversion_assets.zarr.summary import (
-    CONSOLIDATED_METADATA,
     Document,
     ProductSummary,
     array_paths,
     consolidated_documents,
     is_measurement_group,
     owner_of,
-    stored_objects,
     summarize,
 )
 
 if TYPE_CHECKING:
     import numpy as np
     import xarray
-
-METADATA_NAMES = frozenset({".zarray", ".zattrs", ".zgroup"})
 
 # The names of SAFE products carry whole seconds, their manifests fractions: both may be compared.
 TIME_TOLERANCE = timedelta(seconds=1)
@@ -65,14 +62,17 @@ class CheckOutcome:
     numbers: Mapping[str, int | float | str] = field(default_factory=dict)
 
 
-def check_completeness(product: Path) -> CheckOutcome:
+def check_completeness(product: ProductFolder) -> CheckOutcome:
     """Check that a product holds exactly the objects that its metadata announce.
 
     eopf writes every chunk, those full of fill values too. A missing chunk is therefore a writing
     that was cut short, and one that readers cannot see: they are given fill values in its place.
 
     Args:
-        product: folder of the product.
+        product: the product.
+
+    Raises:
+        TransientError: it cannot be reached just now.
     """
     name = "zarr_complete"
     try:
@@ -86,7 +86,7 @@ def check_completeness(product: Path) -> CheckOutcome:
     return CheckOutcome(name, not faults, _sentence(faults) if faults else whole, numbers)
 
 
-def check_opens(product: Path) -> CheckOutcome:
+def check_opens(product: ProductFolder) -> CheckOutcome:
     """Check that xarray opens a product, and that its measurements decode and hold data.
 
     Of every array in a ``measurements`` group one chunk is read: the one in the middle. Where it
@@ -96,12 +96,17 @@ def check_opens(product: Path) -> CheckOutcome:
     fill value is empty if it is zero throughout, as Sentinel-1 marks what lies outside the swath.
 
     Args:
-        product: folder of the product.
+        product: the product.
+
+    Raises:
+        TransientError: it cannot be reached just now.
     """
     name = "zarr_opens"
     try:
         product_type = summarize(product).product_type
         readings = _read_measurements(product)
+    except TransientError:
+        raise
     except Exception as error:  # noqa: BLE001 - whatever a reader stumbles over is the finding
         return CheckOutcome(name, passed=False, detail=_sentence([f"it does not open: {_words(error)}"]))
     faults = [*(reading.fault for reading in readings if reading.fault), *_emptiness(product_type, readings)]
@@ -171,16 +176,16 @@ class _Census:
     strays: list[str] = field(default_factory=list)
 
     @classmethod
-    def take(cls, product: Path, grids: dict[str, ChunkGrid]) -> _Census:
-        """Walk the product once."""
+    def take(cls, product: ProductFolder, grids: dict[str, ChunkGrid]) -> _Census:
+        """Sort all objects of the product."""
         census = cls(grids, {path: {} for path in grids})
-        for path, entry in sorted(stored_objects(product), key=lambda found: found[0]):
-            if not entry.is_file(follow_symlinks=False):
+        for path, size in sorted(product.objects().items()):
+            if size is None:
                 census.strays.append(f"{path} is not a regular file")
             elif PurePosixPath(path).name in METADATA_NAMES | {CONSOLIDATED_METADATA}:
                 census.metadata.append(path)
             else:
-                census.admit(path, entry.stat(follow_symlinks=False).st_size)
+                census.admit(path, size)
         return census
 
     def admit(self, path: str, size: int) -> None:
@@ -223,32 +228,35 @@ def _grids(documents: Mapping[str, Document]) -> dict[str, ChunkGrid]:
     return grids
 
 
-def _metadata_faults(product: Path, documents: Mapping[str, Document], found: list[str]) -> Iterator[str]:
-    """Compare each document on disk with its copy in the consolidated metadata."""
+def _metadata_faults(
+    product: ProductFolder, documents: Mapping[str, Document], found: list[str]
+) -> Iterator[str]:
+    """Compare each document of its own with its copy in the consolidated metadata."""
     own = [path for path in found if PurePosixPath(path).name != CONSOLIDATED_METADATA]
+    contents = product.read_many(path for path in found if path != CONSOLIDATED_METADATA)
     yield from (f"{path} is announced, but not there" for path in sorted(documents.keys() - set(own)))
     for path in own:
         if path not in documents:
             yield f"{path} is not in {CONSOLIDATED_METADATA}"
-        elif _canonical(_loaded(product / path)) != _canonical(documents[path]):
+        elif _canonical(_loaded(contents[path])) != _canonical(documents[path]):
             yield f"{path} differs from its copy in {CONSOLIDATED_METADATA}"
     for path in set(found) - set(own) - {CONSOLIDATED_METADATA}:
-        yield from _nested_faults(product / path, path.removesuffix(CONSOLIDATED_METADATA), documents)
+        prefix = path.removesuffix(CONSOLIDATED_METADATA)
+        yield from _nested_faults(_loaded(contents[path]), prefix, documents)
 
 
-def _nested_faults(file: Path, prefix: str, documents: Mapping[str, Document]) -> Iterator[str]:
+def _nested_faults(nested: object, prefix: str, documents: Mapping[str, Document]) -> Iterator[str]:
     """Compare the consolidated metadata of a sub-product with those of the whole."""
     expected = {key.removeprefix(prefix): value for key, value in documents.items() if key.startswith(prefix)}
-    nested = _loaded(file)
     if not isinstance(nested, dict) or _canonical(nested.get("metadata")) != _canonical(expected):
         yield f"{prefix}{CONSOLIDATED_METADATA} differs from that of the whole product"
 
 
-def _loaded(file: Path) -> object:
-    """Read JSON; what is not JSON equals no document."""
+def _loaded(content: bytes | None) -> object:
+    """Parse JSON; what is not JSON, or is not there, equals no document."""
     try:
-        return json.loads(file.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        return None if content is None else json.loads(content)
+    except (ValueError, RecursionError):
         return None
 
 
@@ -280,15 +288,15 @@ class _Reading:
         return self.is_judged and not self.holds_data and self.fault is None
 
 
-def _read_measurements(product: Path) -> list[_Reading]:
+def _read_measurements(product: ProductFolder) -> list[_Reading]:
     import rasterio  # noqa: F401, PLC0415 - its GDAL has to be loaded before that of other xarray backends
     import xarray  # noqa: PLC0415 - heavy, and needed here only
 
     grids = _grids(consolidated_documents(product))
     options: dict[str, Any] = {"cache": False, "concat_characters": False, "decode_timedelta": False}
-    with xarray.open_datatree(product, engine="zarr", consolidated=True, **options) as tree:
+    with xarray.open_datatree(product.store(), engine="zarr", consolidated=True, **options) as tree:
         return [
-            _read(product / path, path, variable, grids[path], is_judged=is_judged)
+            _read(product, path, variable, grids[path], is_judged=is_judged)
             for path, variable, is_judged in _measurement_variables(tree)
         ]
 
@@ -309,37 +317,34 @@ def _is_quantity(variable: xarray.Variable) -> bool:
 
 
 def _read(
-    folder: Path, path: str, variable: xarray.Variable, grid: ChunkGrid, *, is_judged: bool
+    product: ProductFolder, path: str, variable: xarray.Variable, grid: ChunkGrid, *, is_judged: bool
 ) -> _Reading:
     chunks_read = 0
     try:
-        for values in _chunk_values(folder, variable, grid):
+        for index in _promising_chunks(product.objects(), path, grid):
+            values = variable[grid.region(index)].to_numpy()
             chunks_read += 1
             if not is_judged or _holds_data(values, declares_fill=_declares_fill(variable)):
                 return _Reading(path, is_judged, holds_data=is_judged, chunks_read=chunks_read)
+    except TransientError:
+        raise
     except Exception as error:  # noqa: BLE001 - a codec may raise anything, and its words are the finding
         fault = f"{path} does not decode: {_words(error)}"
         return _Reading(path, is_judged, chunks_read=chunks_read, fault=fault)
     return _Reading(path, is_judged, chunks_read=chunks_read)
 
 
-def _chunk_values(
-    folder: Path, variable: xarray.Variable, grid: ChunkGrid
-) -> Iterator[np.ndarray[Any, np.dtype[Any]]]:
-    return (variable[grid.region(index)].to_numpy() for index in _promising_chunks(folder, grid))
-
-
 def _declares_fill(variable: xarray.Variable) -> bool:
     return variable.encoding.get("_FillValue") is not None
 
 
-def _promising_chunks(folder: Path, grid: ChunkGrid) -> Iterator[Index]:
+def _promising_chunks(objects: Mapping[str, int | None], path: str, grid: ChunkGrid) -> Iterator[Index]:
     """Begin in the middle, go on with what compressed worst: fill values compress best."""
     if not grid.total:
         return
     yield grid.centre
     others = (index for index in grid.indices() if index != grid.centre)
-    yield from sorted(others, key=lambda index: -(folder / grid.key(index)).stat().st_size)
+    yield from sorted(others, key=lambda index: -(objects[f"{path}/{grid.key(index)}"] or 0))
 
 
 def _holds_data(values: np.ndarray[Any, np.dtype[Any]], *, declares_fill: bool) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from conversion_assets import assets
 from conversion_assets.assets.step import Result, materialized, step
 from conversion_assets.errors import (
     ConversionAssetsError,
@@ -20,6 +21,7 @@ from conversion_assets.orders import Order
 from conversion_assets.partitions import safe_items
 from conversion_assets.records import StagedSafe
 from conversion_assets.resources.record_store import RecordStore
+from conversion_assets.settings import Settings
 
 ERRORS = (TransientError, PermanentError, OrderError, PoisonedInputError)
 RECORD = StagedSafe(
@@ -141,3 +143,12 @@ def test_retries_grow_and_scatter() -> None:
         dg.Backoff.EXPONENTIAL,
         dg.Jitter.PLUS_MINUS,
     )
+
+
+def test_every_pool_of_the_settings_limits_one_asset() -> None:
+    pools = [
+        asset.op.pool
+        for asset in dg.load_assets_from_package_module(assets)
+        if isinstance(asset, dg.AssetsDefinition)
+    ]
+    assert sorted(filter(None, pools)) == sorted(Settings().slots)

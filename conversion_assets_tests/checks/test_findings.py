@@ -18,6 +18,8 @@ from conversion_assets.errors import PermanentError
 from conversion_assets.orders import Order
 from conversion_assets.records import UnzippedSafe
 from conversion_assets.safe.manifest import read_manifest
+from conversion_assets.zarr.product_folder import local_product
+from conversion_assets_tests.conftest import Opened
 from conversion_assets_tests.resources.items import item
 from conversion_assets_tests.safe.products import CONTENTS, product
 from conversion_assets_tests.zarr.handmade import END, START, band, edit_json, make_zarr, ramp
@@ -81,8 +83,8 @@ def set_geometry(document: dict[str, Any]) -> None:
     attributes["stac_discovery"]["geometry"] = polygon()["geometry"]
 
 
-def test_healthy_product_passes_every_check(tmp_path: Path) -> None:
-    findings = list(product_findings(healthy(tmp_path), safe()))
+def test_healthy_product_passes_every_check(tmp_path: Path, opened: Opened) -> None:
+    findings = list(product_findings(opened(healthy(tmp_path)), safe()))
     assert [finding.name for finding in findings] == [
         "zarr_complete",
         "zarr_opens",
@@ -102,14 +104,14 @@ def test_healthy_product_passes_every_check(tmp_path: Path) -> None:
     ],
 )
 def test_product_of_another_safe_fails(changes: dict[str, Any], failed: str, tmp_path: Path) -> None:
-    findings = product_findings(healthy(tmp_path), safe(**changes))
+    findings = product_findings(local_product(healthy(tmp_path)), safe(**changes))
     assert [finding.name for finding in findings if not finding.passed] == [failed]
 
 
 def test_incomplete_product_is_not_examined_further(tmp_path: Path) -> None:
     path = healthy(tmp_path)
     (path / "measurements" / "reflectance" / "b02" / "0.0").unlink()
-    (finding,) = product_findings(path, safe())
+    (finding,) = product_findings(local_product(path), safe())
     assert (finding.name, finding.passed) == ("zarr_complete", False)
 
 

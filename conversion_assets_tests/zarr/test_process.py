@@ -21,6 +21,7 @@ from conversion_assets.errors import (
     PermanentError,
     PoisonedInputError,
 )
+from conversion_assets.tracing import span
 from conversion_assets.zarr import process
 from conversion_assets.zarr.conversion import ConversionRequest
 from conversion_assets.zarr.process import (
@@ -33,6 +34,7 @@ from conversion_assets.zarr.process import (
 )
 from conversion_assets_tests.end_to_end.command import ENGINE_MODULE, inventory
 from conversion_assets_tests.end_to_end.shared import make_small
+from conversion_assets_tests.otlp_receiver import receiving, tracing_to
 from conversion_assets_tests.safe_products import ProductKind
 
 AMPLE = ProcessLimits(memory_bytes=8 * 2**30, seconds=200)
@@ -128,6 +130,7 @@ def test_noisy_libraries_and_secrets_do_no_harm(
         "GOOGLE_APPLICATION_CREDENTIALS": "/key.json",
         "HTTP_AUTHORIZATION": "Basic xyz",
         "DATABASE_URL": "postgresql://user:pw@db/catalogue",
+        "OTEL_EXPORTER_OTLP_HEADERS": "x-scope=team",
     }
     for name, value in secrets.items():
         monkeypatch.setenv(name, value)
@@ -145,6 +148,18 @@ def test_noisy_libraries_and_secrets_do_no_harm(
     assert environment["HARMLESS_URL"] == "https://example.org/a:b@c"
     assert inventory(safe) == before
     assert children() == []
+
+
+def test_converting_process_is_told_the_span_it_works_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRACEPARENT", "that of whoever called us")
+    with receiving() as collector, tracing_to(collector, monkeypatch):
+        with span("conversion process"):
+            told = process._environment(tmp_path)["TRACEPARENT"]
+        collector.complete()
+    found = collector.one("conversion process")
+    assert told.split("-")[1:3] == [found.trace, found.id]
 
 
 def test_conversion_that_takes_too_long_is_ended(safe: Path, tmp_path: Path) -> None:

@@ -14,7 +14,9 @@ from PIL import Image
 from conversion_assets.errors import PermanentError
 from conversion_assets.zarr import quicklook as module
 from conversion_assets.zarr.chunks import ChunkGrid
-from conversion_assets.zarr.quicklook import MAX_BYTES, Quicklook, QuicklookError, quicklook
+from conversion_assets.zarr.product_folder import local_product
+from conversion_assets.zarr.quicklook import DEFAULT_SIZE, MAX_BYTES, Quicklook, QuicklookError, quicklook
+from conversion_assets_tests.conftest import Opened
 from conversion_assets_tests.safe_products import ProductKind
 
 from .conftest import ConvertedProduct
@@ -22,6 +24,10 @@ from .handmade import Layer, Values, band, make_zarr, ramp
 
 R10M = "measurements/reflectance/r10m"
 NOISE = np.random.default_rng(7)
+
+
+def painted(product: Path, size: int = DEFAULT_SIZE) -> Quicklook:
+    return quicklook(local_product(product), size)
 
 
 def shown(picture: Quicklook, mode: str = "RGB") -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -45,14 +51,14 @@ def squares(value: int, size: int = 32) -> Values:
 class TestTrueColour:
     def test_bands_keep_their_colour(self, tmp_path: Path) -> None:
         bands = {"b02": squares(1010), "b03": squares(1400), "b04": squares(3000)}
-        picture = quicklook(make_zarr(tmp_path, tile(bands)), size=32)
+        picture = painted(make_zarr(tmp_path, tile(bands)), size=32)
         red, green, blue = shown(picture)[28, 16]
         assert red > green + 60 > blue + 60
         assert "Red B04, green B03, blue B02" in picture.caption
 
     def test_the_first_row_is_on_top(self, tmp_path: Path) -> None:
         image = shown(
-            quicklook(make_zarr(tmp_path, tile({name: squares(3000) for name in ("b02", "b03", "b04")})))
+            painted(make_zarr(tmp_path, tile({name: squares(3000) for name in ("b02", "b03", "b04")})))
         )
         assert image[:100].mean() < 20
         assert image[-100:].mean() > 235
@@ -60,7 +66,7 @@ class TestTrueColour:
     def test_pixels_without_data_are_black(self, tmp_path: Path) -> None:
         bands = {name: ramp(64, 64) + 5000 for name in ("b02", "b03", "b04")}
         bands["b03"][:32, :32] = 0
-        image = shown(quicklook(make_zarr(tmp_path, tile(bands)), size=64))
+        image = shown(painted(make_zarr(tmp_path, tile(bands)), size=64))
         assert image[2:28, 2:28].max() < 16
         assert image[40:, 40:].min() > 100
 
@@ -71,12 +77,12 @@ class TestTrueColour:
         )
         middle = tile({name: squares(3000, 32) for name in bands}, "measurements/reflectance/r20m")
         fine = tile({name: np.full((96, 96), 9, np.uint16) for name in bands})
-        image = shown(quicklook(make_zarr(tmp_path, [*coarse, *middle, *fine]), size=32))
+        image = shown(painted(make_zarr(tmp_path, [*coarse, *middle, *fine]), size=32))
         assert image[-8:].mean() > image[:8].mean() + 100
 
     def test_a_flat_image_is_grey(self, tmp_path: Path) -> None:
         bands = {name: np.full((32, 32), 1234, np.uint16) for name in ("b02", "b03", "b04")}
-        assert set(shown(quicklook(make_zarr(tmp_path, tile(bands)))).flat) == {180}
+        assert set(shown(painted(make_zarr(tmp_path, tile(bands)))).flat) == {180}
 
 
 def olci(values: Values, *, latitude: Values | None = None, longitude: Values | None = None) -> list[Layer]:
@@ -125,14 +131,14 @@ class TestNorthUp:
         layers = olci(
             self.BRIGHT_LAST_ROW_AND_COLUMN, latitude=place(*latitudes).T, longitude=place(*longitudes)
         )
-        image = shown(quicklook(make_zarr(tmp_path, layers, product_type="S03OLCEFR"), size=32), "L")
+        image = shown(painted(make_zarr(tmp_path, layers, product_type="S03OLCEFR"), size=32), "L")
         assert image[brightest] > 230
         assert image[-1 - brightest[0], -1 - brightest[1]] < 25
 
     def test_places_without_data_turn_nothing(self, tmp_path: Path) -> None:
         unknown = np.full((32, 32), -(2**31) / 1e6)
         layers = olci(self.BRIGHT_LAST_ROW_AND_COLUMN, latitude=unknown, longitude=unknown)
-        assert shown(quicklook(make_zarr(tmp_path, layers), size=32), "L")[-1, -1] > 230
+        assert shown(painted(make_zarr(tmp_path, layers), size=32), "L")[-1, -1] > 230
 
     @pytest.mark.parametrize(
         ("orbit_state", "brightest"), [("ascending", (0, -1)), ("descending", (-1, 0)), ("", (-1, -1))]
@@ -142,7 +148,7 @@ class TestNorthUp:
     ) -> None:
         layer = band("S01_VV/measurements/grd", self.BRIGHT_LAST_ROW_AND_COLUMN, fill_value=None)
         product = make_zarr(tmp_path, [layer], properties={"sat:orbit_state": orbit_state})
-        image = shown(quicklook(product, size=32), "L")
+        image = shown(painted(product, size=32), "L")
         assert image[brightest] > 230
         assert image[-1 - brightest[0], -1 - brightest[1]] < 25
 
@@ -153,7 +159,7 @@ class TestRadar:
             band(f"S01_{name}/measurements/grd", image, fill_value=None)
             for name, image in {"VV": squares(3000), "VH": squares(1000)[::-1] + ramp(32, 32)}.items()
         ]
-        picture = quicklook(make_zarr(tmp_path, layers, properties={"platform": "sentinel-1a"}), size=32)
+        picture = painted(make_zarr(tmp_path, layers, properties={"platform": "sentinel-1a"}), size=32)
         assert picture.title == "Sentinel-1A S02MSIL1C, VV and VH amplitude"
         assert picture.caption.startswith("Red VV, green VH, blue VV/VH, in decibels")
         assert shown(picture).shape == (32, 32, 3)
@@ -161,7 +167,7 @@ class TestRadar:
     @pytest.mark.parametrize("polarisation", ["HH", "HV", "VH", "VV"])
     def test_one_polarisation_is_grey(self, tmp_path: Path, polarisation: str) -> None:
         layer = band(f"S01_{polarisation}/measurements/grd", squares(3000), fill_value=None)
-        picture = quicklook(make_zarr(tmp_path, [layer]), size=32)
+        picture = painted(make_zarr(tmp_path, [layer]), size=32)
         assert Image.open(io.BytesIO(picture.image)).mode == "L"
         assert polarisation in picture.title
 
@@ -169,12 +175,12 @@ class TestRadar:
         image = np.full((64, 64), 5, np.uint16)
         image[:32] = np.tile([1, 7], 32)
         product = make_zarr(tmp_path, [band("S01_VV/measurements/grd", image, fill_value=None)])
-        assert set(shown(quicklook(product, size=32), "L").flat) == {127}
+        assert set(shown(painted(product, size=32), "L").flat) == {127}
 
     def test_the_border_is_black(self, tmp_path: Path) -> None:
         image = ramp(32, 32) + 1000
         image[:, :8] = 0
-        picture = quicklook(
+        picture = painted(
             make_zarr(tmp_path, [band("S01_VV/measurements/grd", image, fill_value=None)]), size=32
         )
         assert shown(picture, "L")[:, :6].max() < 12
@@ -184,7 +190,7 @@ class TestAnyImage:
     @pytest.mark.parametrize("dtype", ["i2", "u1", "f4", "f8", "c8"])
     def test_the_first_image_is_grey(self, tmp_path: Path, dtype: str) -> None:
         values = (ramp(32, 32) // 5).astype(dtype)
-        picture = quicklook(make_zarr(tmp_path, [band("measurements/lst", values, fill_value=None)]), size=32)
+        picture = painted(make_zarr(tmp_path, [band("measurements/lst", values, fill_value=None)]), size=32)
         image = shown(picture, "L")
         assert image[0, 0] < 25
         assert image[-1, -1] > 220
@@ -197,27 +203,48 @@ class TestAnyImage:
             band("measurements/orphans/c", ramp()),
             band("measurements/d_image", ramp(), attributes={"coordinates": "a_place"}),
         ]
-        assert "measurements/d_image" in quicklook(make_zarr(tmp_path, layers)).caption
+        assert "measurements/d_image" in painted(make_zarr(tmp_path, layers)).caption
 
     def test_a_product_without_an_image_has_no_quicklook(self, tmp_path: Path) -> None:
         layer = band("measurements/range", np.arange(1, 99), chunks=(10,), dimensions=("time",))
         with pytest.raises(QuicklookError, match="no measurement of it has two dimensions") as caught:
-            quicklook(make_zarr(tmp_path, [layer]))
+            painted(make_zarr(tmp_path, [layer]))
         assert isinstance(caught.value, PermanentError)
 
     def test_a_damaged_product_has_no_quicklook(self, tmp_path: Path) -> None:
         product = make_zarr(tmp_path, [band("measurements/lst", ramp())])
         (product / "measurements/lst/0.0").write_bytes(b"not blosc")
         with pytest.raises(QuicklookError, match="no quicklook can be made"):
-            quicklook(product)
+            painted(product)
 
     def test_no_product_has_no_quicklook(self, tmp_path: Path) -> None:
         with pytest.raises(QuicklookError):
-            quicklook(tmp_path / "nothing.zarr")
+            painted(tmp_path / "nothing.zarr")
 
     def test_an_image_without_data_is_black(self, tmp_path: Path) -> None:
-        picture = quicklook(make_zarr(tmp_path, [band("measurements/lst", np.zeros((32, 32), np.uint16))]))
+        picture = painted(make_zarr(tmp_path, [band("measurements/lst", np.zeros((32, 32), np.uint16))]))
         assert shown(picture).max() == 0
+
+
+class TestInABucket:
+    """A picture is the same wherever the product lies."""
+
+    @pytest.mark.parametrize(
+        "layers",
+        [
+            tile({"b02": squares(1010, 12), "b03": squares(1400, 12), "b04": squares(3000, 12)}),
+            olci(ramp(8, 8), latitude=place(40, 50, 8).T, longitude=place(10, 5, 8)),
+            [band("S01_VV/measurements/grd", squares(3000, 12), fill_value=None, separator="/")],
+        ],
+        ids=["reflectance", "radiance", "radar"],
+    )
+    def test_it_is_that_of_the_folder(self, tmp_path: Path, in_bucket: Opened, layers: list[Layer]) -> None:
+        product = make_zarr(tmp_path, layers)
+        assert quicklook(in_bucket(product), size=32) == painted(product, size=32)
+
+    def test_no_product_has_no_quicklook(self, tmp_path: Path, in_bucket: Opened) -> None:
+        with pytest.raises(QuicklookError, match=r"^s3://products/.*/nothing\.zarr"):
+            quicklook(in_bucket(tmp_path / "nothing.zarr"))
 
 
 class TestSize:
@@ -225,14 +252,14 @@ class TestSize:
     def test_noise_stays_small(self, tmp_path: Path, size: int) -> None:
         noise = {name: NOISE.integers(1, 9999, (400, 400), np.uint16) for name in ("b02", "b03", "b04")}
         layers = [band(f"{R10M}/{name}", image, chunks=(100, 100)) for name, image in noise.items()]
-        picture = quicklook(make_zarr(tmp_path, layers), size=size)
+        picture = painted(make_zarr(tmp_path, layers), size=size)
         assert len(picture.image) <= MAX_BYTES
         assert max(shown(picture).shape) <= size
 
     @pytest.mark.parametrize(("height", "width"), [(500, 250), (33, 700), (2, 2), (9, 40)])
     def test_the_longest_side_is_the_size(self, tmp_path: Path, height: int, width: int) -> None:
         layer = band("measurements/lst", ramp(height, width), chunks=(100, 100))
-        image = shown(quicklook(make_zarr(tmp_path, [layer]), size=100))
+        image = shown(painted(make_zarr(tmp_path, [layer]), size=100))
         assert max(image.shape[:2]) == 100
         assert min(image.shape[:2]) == max(1, 100 * min(height, width) // max(height, width))
 
@@ -261,7 +288,7 @@ class TestSize:
 
 @pytest.mark.parametrize("kind", ProductKind)
 def test_products_of_eopf_are_painted(converted: ConvertedProduct, kind: ProductKind) -> None:
-    picture = quicklook(converted(kind))
+    picture = painted(converted(kind))
     image = shown(picture)
     assert max(image.shape) == 320
     assert len(picture.image) <= MAX_BYTES
