@@ -17,7 +17,7 @@ from conversion_assets.resources.object_store import ObjectStore
 def stac_item(zarr_product: ZarrProduct, facility: Facility, object_store: ObjectStore) -> Result:
     """The STAC item of the product, built anew from its own metadata and the footprint of the SAFE."""
     watch = Stopwatch()
-    item = described(zarr_product, object_store.local_path(zarr_product.uri), facility.name)
+    item = described(zarr_product, object_store.open_product(zarr_product.uri), facility.name)
     document = item.to_dict(include_self_link=False)
     yield from judged("stac_item", item.id, [item_finding(document)])
     record = DescribedProduct.of(zarr_product, document)

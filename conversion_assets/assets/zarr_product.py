@@ -7,12 +7,12 @@ from importlib.metadata import version
 import dagster as dg
 from pydantic import Field
 
-from conversion_assets.assets.metadata import product_metadata
+from conversion_assets.assets.metadata import product_metadata, quicklook_metadata
 from conversion_assets.assets.step import Result, materialized, step
 from conversion_assets.assets.stopwatch import Stopwatch
 from conversion_assets.checks.findings import product_findings
 from conversion_assets.checks.specs import judged
-from conversion_assets.converting import already_converted, convert_aside, shelf_of
+from conversion_assets.converting import already_converted, convert_aside, shelf_of, stored
 from conversion_assets.describing import require_describable
 from conversion_assets.records import UnzippedSafe, ZarrProduct
 from conversion_assets.resources.bucket_rules import BucketRules
@@ -26,7 +26,7 @@ class ConversionOptions(dg.Config):
     reconvert: bool = Field(default=False, description="Convert again what was converted before.")
 
 
-@step(kinds={"zarr", "eopf"}, code_version=f"eopf-{version('eopf')}")
+@step(kinds={"zarr", "eopf"}, pool="conversion", code_version=f"eopf-{version('eopf')}")
 def zarr_product(
     context: dg.AssetExecutionContext,
     config: ConversionOptions,
@@ -47,9 +47,11 @@ def zarr_product(
     ):
         known = None if config.reconvert else already_converted(safe, shelf, object_store, converter)
         candidate = known or convert_aside(safe, shelf, object_store, converter, context.log.info)
-        yield from judged("zarr_product", candidate.path.name, product_findings(candidate.path, safe))
-        require_describable(candidate.record(safe), candidate.path)
-        uri = candidate.uri or object_store.promote(candidate.path, shelf, candidate.provenance)
+        yield from judged("zarr_product", candidate.product.name, product_findings(candidate.product, safe))
+        require_describable(candidate.record(safe), candidate.product)
+        picture = quicklook_metadata(candidate.product)
+        uri = stored(candidate, shelf, object_store)
     record = ZarrProduct.of(safe, uri, candidate.provenance)
-    metadata = product_metadata(object_store.local_path(uri), record, candidate.report, watch.seconds())
+    product, seconds = object_store.open_product(uri), watch.seconds()
+    metadata = picture | product_metadata(product, record, candidate.report, seconds)
     yield materialized(record, metadata, data_version=f"{safe.fingerprint}-eopf-{record.eopf_version}")

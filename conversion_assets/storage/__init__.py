@@ -1,0 +1,1 @@
+"""Files on S3 and in folders: access, transfers, guarded deletion."""
