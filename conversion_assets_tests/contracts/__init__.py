@@ -1,0 +1,5 @@
+"""What every implementation of a service must do, whichever it is."""
+
+import pytest
+
+pytest.register_assert_rewrite(f"{__name__}.catalogue", f"{__name__}.object_store")
