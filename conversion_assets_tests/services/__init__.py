@@ -1,0 +1,1 @@
+"""The integration suite: tests against real servers, run by ``make test-services``."""
