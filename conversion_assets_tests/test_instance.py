@@ -10,10 +10,14 @@ from pathlib import Path
 import dagster as dg
 import psutil
 import pytest
+import yaml
 
+from conversion_assets.errors import PermanentError, TransientError
 from conversion_assets.instance import (
+    POSTGRES_VARIABLE,
     PROCESS_TAG,
     close_abandoned_runs,
+    configuration_text,
     environment,
     open_instance,
     process_mark,
@@ -44,6 +48,97 @@ def test_same_order_runs_once_at_a_time(settings: Settings) -> None:
         (limit,) = instance.get_concurrency_config().run_queue_config.tag_concurrency_limits  # type: ignore[union-attr]  # ours has a queue
     assert limit["key"] == "dagster/partition"
     assert limit["limit"] == 1
+
+
+def pool_limits(instance: dg.DagsterInstance) -> dict[str, int]:
+    return {limit.name: limit.limit for limit in instance.event_log_storage.get_pool_limits()}
+
+
+def test_pools_have_the_slots_of_the_settings(settings: Settings) -> None:
+    limited = settings.model_copy(update={"staging_slots": 3, "conversion_slots": 1})
+    with open_instance(limited) as instance:
+        assert pool_limits(instance) == {"staging": 3, "conversion": 1}
+    changed = settings.model_copy(update={"conversion_slots": 2})
+    with open_instance(changed) as instance:
+        instance.event_log_storage.set_concurrency_slots("of others", 5)
+        assert pool_limits(instance) == {"conversion": 2, "of others": 5}
+    with open_instance(settings) as instance:
+        assert pool_limits(instance) == {"of others": 5}
+
+
+def test_slot_of_an_abandoned_run_is_free_again(settings: Settings) -> None:
+    limited = settings.model_copy(update={"conversion_slots": 1})
+    with open_instance(limited) as instance:
+        storage = instance.event_log_storage
+        abandoned = started(instance, f"{socket.gethostname()}:{psutil.Process().pid}:1.00")
+        assert storage.claim_concurrency_slot("conversion", abandoned, "step").is_claimed
+        assert not storage.claim_concurrency_slot("conversion", "another", "step").is_claimed
+        close_abandoned_runs(instance)
+        assert storage.claim_concurrency_slot("conversion", "another", "step").is_claimed
+
+
+SECRET_URL = "postgresql+psycopg2://someone:canary@127.0.0.1:1/dagster"  # noqa: S105 - nobody's
+
+
+def test_history_goes_to_postgres_by_the_name_of_a_variable(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "storage" not in yaml.safe_load(configuration_text(settings))
+    monkeypatch.setenv(POSTGRES_VARIABLE, SECRET_URL)
+    text = configuration_text(settings)
+    assert yaml.safe_load(text)["storage"] == {"postgres": {"postgres_url": {"env": POSTGRES_VARIABLE}}}
+    assert "canary" not in text
+
+
+def test_unreachable_database_is_a_fault_of_the_weather(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(POSTGRES_VARIABLE, SECRET_URL)
+    with pytest.raises(TransientError, match="Connection refused") as caught:
+        open_instance(settings)
+    assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["postgresql://someone:canary@db/dagster", "mysql://db", "postgresql+psycopg2://u:canary@db:port/d"],
+)
+def test_url_of_another_driver_is_refused(
+    url: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(POSTGRES_VARIABLE, url)
+    with pytest.raises(PermanentError, match=r"postgresql\+psycopg2://USER") as caught:
+        open_instance(settings)
+    assert "canary" not in str(caught.value)
+
+
+def test_history_is_not_changed_by_a_variable_alone(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_instance(settings):
+        pass
+    monkeypatch.setenv(POSTGRES_VARIABLE, SECRET_URL)
+    with pytest.raises(PermanentError, match=r"does not use, though it is set\. Unset it, or remove"):
+        open_instance(settings)
+    configuration = settings.dagster_home / "dagster.yaml"
+    configuration.write_text(configuration_text(settings))
+    monkeypatch.delenv(POSTGRES_VARIABLE)
+    with pytest.raises(PermanentError, match=r"which is not set\. Set it, or remove"):
+        open_instance(settings)
+    configuration.unlink()
+    with open_instance(settings):
+        pass
+
+
+def test_logs_of_steps_go_to_a_bucket(tmp_path: Path) -> None:
+    settings = Settings(
+        home=tmp_path, dagster_logs_bucket="logs", s3_endpoint="http://127.0.0.1:1", s3_region="here"
+    )
+    with open_instance(settings) as instance:
+        assert type(instance.compute_log_manager).__name__ == "S3ComputeLogManager"
+    told = yaml.safe_load(configuration_text(settings))["compute_logs"]["config"]
+    endpoint = {"endpoint_url": "http://127.0.0.1:1", "region": "here"}
+    assert told == {"bucket": "logs", "prefix": "dagster", **endpoint}
 
 
 def test_programs_of_dagster_find_the_home(settings: Settings) -> None:
