@@ -14,7 +14,7 @@ import click
 from pydantic import ValidationError
 
 from conversion_assets.errors import ConversionAssetsError, OrderError, OrderInterruptedError
-from conversion_assets.settings import Settings
+from conversion_assets.settings import PREFIX, Settings
 
 Command = Callable[..., Any]
 
@@ -33,12 +33,18 @@ def settings_for(home: Path | None) -> Settings:
     try:
         settings = Settings() if home is None else Settings(home=home)
     except ValidationError as error:
-        fault = error.errors()[0]
-        name = f"CONVERSION_ASSETS_{fault['loc'][0]}".upper()
-        raise click.UsageError(f"{name}: {fault['msg']}") from error
+        raise click.UsageError("; ".join(_faults(error))) from error
     os.environ["CONVERSION_ASSETS_HOME"] = str(settings.home)
     os.environ["DAGSTER_HOME"] = str(settings.dagster_home)
     return settings
+
+
+def _faults(error: ValidationError) -> Iterator[str]:
+    """Name the variable of each fault; its value is not repeated."""
+    for fault in error.errors():
+        name = str(fault["loc"][0]).upper() if fault["loc"] else ""
+        variable = name if not name or name.startswith(PREFIX) else PREFIX + name
+        yield f"{variable}: {fault['msg']}" if variable else fault["msg"]
 
 
 class ToldGroup(click.Group):
@@ -113,8 +119,9 @@ def _converted(
     from conversion_assets.instance import close_abandoned_runs, open_instance  # noqa: PLC0415
     from conversion_assets.ordering import Wishes, order_each  # noqa: PLC0415
     from conversion_assets.orders import TargetRule  # noqa: PLC0415
-    from conversion_assets.resources.remote_files import redacted  # noqa: PLC0415
     from conversion_assets.running import refused, run_order  # noqa: PLC0415
+    from conversion_assets.services import href_rules, type_names  # noqa: PLC0415
+    from conversion_assets.web.addresses import redacted  # noqa: PLC0415
 
     definitions = build_definitions(settings)
     with open_instance(settings) as instance:
@@ -124,9 +131,9 @@ def _converted(
                 wishes = Wishes(
                     owner=owner,
                     default_owner=settings.owner,
-                    target=TargetRule.parse(collection),
+                    target=TargetRule.parse(collection, type_names(settings)),
                     assets=assets,
-                    schemes=settings.schemes,
+                    rules=href_rules(settings),
                 )
                 orders = order_each(source, wishes)
             except ConversionAssetsError as error:

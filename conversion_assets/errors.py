@@ -7,7 +7,7 @@ broken, and the way out. The class, not the text, decides what happens next.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class ErrorClass(StrEnum):
@@ -41,6 +41,10 @@ class ConversionAssetsError(Exception):
         self.way_out = way_out
         super().__init__(f"{self.subject}: {self.rule}. {way_out}")
 
+    def __reduce__(self) -> tuple[type[Self], tuple[str, ...]]:
+        """Travel between processes as what was told, in the same class."""
+        return type(self), (self.subject, self.rule, self.way_out)
+
 
 class TransientError(ConversionAssetsError):
     """The same call may succeed later: a busy service, a lost connection, a killed worker."""
@@ -73,3 +77,7 @@ class OrderInterruptedError(ConversionAssetsError):
 
     def __init__(self) -> None:
         super().__init__("the order", "it was interrupted", "Order it again to continue.")
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str, ...]]:
+        """See ``ConversionAssetsError.__reduce__``."""
+        return type(self), ()

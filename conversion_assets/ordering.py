@@ -14,17 +14,19 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from conversion_assets.errors import ConversionAssetsError, OrderError, PermanentError
 from conversion_assets.orders import Order, TargetRule, partition_key, valid_identifier
-from conversion_assets.resources.remote_files import CREDENTIALS, redacted, remote_files
+from conversion_assets.resources.remote_files import CREDENTIALS, remote_files
 from conversion_assets.safe.archive import is_archive
 from conversion_assets.safe.manifest import MANIFEST_NAMES, is_product_folder
 from conversion_assets.safe.naming import ARCHIVE_SUFFIXES, PRODUCT_SUFFIXES, product_name
 from conversion_assets.safe.product_types import ProductType, product_type_of_name
 from conversion_assets.stac.documents import SourceAsset, SourceItem, parse_document, select_asset
+from conversion_assets.web.addresses import HrefRules, redacted
 
 DOCUMENT_SUFFIXES = (".json", ".geojson")
 LARGEST_DOCUMENT = 16 * 2**20
 SENTINEL_NAME = re.compile(r"S[1-6][A-Z_]_[A-Z0-9_]+_\d{8}T\d{6}_.+")
 """A product's whole name, with its time; the ids of some catalogues begin alike."""
+USUAL_RULES = HrefRules(("file", "s3", "https"))
 ASK_FOR_PRODUCT = "Give a .SAFE or .SEN3 folder, an archive of one, a STAC item, or a feature collection."
 
 
@@ -37,14 +39,14 @@ class Wishes:
         default_owner: the owner of orders that name none; see ``partition_key``.
         target: into which collection.
         assets: asset keys to accept, in order of preference; empty for the product asset.
-        schemes: URL schemes from which may be read.
+        rules: what may be read.
     """
 
     owner: str
     default_owner: str
     target: TargetRule = field(default_factory=TargetRule)
     assets: tuple[str, ...] = ()
-    schemes: tuple[str, ...] = ("file", "s3", "https")
+    rules: HrefRules = USUAL_RULES
 
 
 def orders_from(source: str, wishes: Wishes) -> tuple[Order, ...]:
@@ -85,10 +87,10 @@ def order_each(source: str, wishes: Wishes) -> Iterator[Order | ConversionAssets
     if "://" not in source:
         return _orders_from_path(_absolute(source), wishes)
     parts = _parts(source)
-    if parts.scheme == "file" and "file" in wishes.schemes:
+    if parts.scheme == "file" and "file" in wishes.rules.schemes:
         return _orders_from_path(Path(unquote(parts.path)), wishes)
     if _is_product_path(parts.path.rstrip("/")):
-        remote_files(source, wishes.schemes)
+        wishes.rules.check_name(source)
         return iter((_product_order(source, None, wishes),))
     return _orders_from_document(source, wishes)
 
@@ -165,11 +167,11 @@ def _name_of(href: str) -> str:
 
 
 def _orders_from_document(href: str, wishes: Wishes) -> Iterator[Order | ConversionAssetsError]:
-    text = read_document(href, wishes.schemes)
+    text = read_document(href, wishes.rules)
     href = redacted(href)
     return (
         item if isinstance(item, ConversionAssetsError) else _ordered(item, wishes)
-        for item in _items(text, href, wishes.schemes)
+        for item in _items(text, href, wishes.rules.schemes)
     )
 
 
@@ -222,6 +224,7 @@ def _ordered(item: SourceItem, wishes: Wishes) -> Order | ConversionAssetsError:
 
 def _item_order(item: SourceItem, asset: SourceAsset, wishes: Wishes) -> Order:
     href = asset.href if "://" in asset.href else Path(asset.href).as_uri()
+    wishes.rules.check_name(href)
     derived_from = item.self_href if "://" in item.self_href else Path(item.self_href).as_uri()
     return _order(
         item.id,
@@ -270,7 +273,7 @@ def _product_type(name: str, item_id: str) -> ProductType | None:
     return None
 
 
-def read_document(href: str, schemes: tuple[str, ...]) -> bytes:
+def read_document(href: str, rules: HrefRules) -> bytes:
     """Read a small document.
 
     Raises:
@@ -278,7 +281,7 @@ def read_document(href: str, schemes: tuple[str, ...]) -> bytes:
         TransientError: the source cannot be reached just now.
     """
     content = bytearray()
-    for block in remote_files(href, schemes).read(href):
+    for block in remote_files(href, rules).read(href):
         content += block
         if len(content) > LARGEST_DOCUMENT:
             raise OrderError(

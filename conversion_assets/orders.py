@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
+from types import MappingProxyType
 from typing import Self
 from urllib.parse import parse_qsl, urlsplit
 
@@ -15,6 +16,7 @@ from conversion_assets.safe.product_types import ProductType
 from conversion_assets.stac.checksums import Checksum
 
 ANY = "*"
+NO_NAMES: Mapping[str, str] = MappingProxyType({})
 LONGEST_KEY = 200
 KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -39,8 +41,12 @@ class TargetRule(BaseModel):
     collection: str | None = None
 
     @classmethod
-    def parse(cls, text: str | None) -> Self:
+    def parse(cls, text: str | None, type_names: Mapping[str, str] = NO_NAMES) -> Self:
         """Read ``COLLECTION``, or ``TYPE=COLLECTION`` for one EOPF product type only.
+
+        Args:
+            text: the rule as a person writes it.
+            type_names: other names of EOPF product types; see ``safe.type_mapping``.
 
         Raises:
             OrderError: a part is missing or has characters that a collection id may not have.
@@ -48,7 +54,7 @@ class TargetRule(BaseModel):
         if text is None:
             return cls()
         product_type, _, collection = text.rpartition("=")
-        product_type = product_type or ANY
+        product_type = type_names.get(product_type, product_type or ANY)
         if not PRODUCT_TYPE.fullmatch(product_type):
             raise OrderError(
                 f"target rule {text!r}",

@@ -23,7 +23,8 @@ from conversion_assets.instance import PROCESS_TAG, process_mark
 from conversion_assets.orders import Order
 from conversion_assets.partitions import record_order
 from conversion_assets.records import PublishedProduct
-from conversion_assets.resources.remote_files import redacted
+from conversion_assets.run_traces import caller_tags
+from conversion_assets.web.addresses import redacted
 
 PUBLISHED, FAILED = "published", "failed"
 PROGRESS_LOGGER = "progress"
@@ -109,7 +110,11 @@ def run_order(
                 "ops": {"zarr_product": {"config": {"reconvert": reconvert}}},
                 "loggers": {PROGRESS_LOGGER: {}},
             },
-            tags={PROCESS_TAG: process_mark(run_id), "conversion_assets/source": "command line"},
+            tags={
+                PROCESS_TAG: process_mark(run_id),
+                "conversion_assets/source": "command line",
+                **caller_tags(),
+            },
             raise_on_error=False,
         )
     return result_of(order, result)

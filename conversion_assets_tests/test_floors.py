@@ -18,12 +18,14 @@ WITHOUT_DAGSTER = (
     "safe",
     "zarr",
     "stac",
+    "storage",
     "orders",
     "errors",
     "settings",
     "progress",
     "provenance",
     "records",
+    "tracing",
 )
 FOREIGN = {"dagster", "httpx"}
 

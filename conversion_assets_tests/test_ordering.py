@@ -11,11 +11,16 @@ import pytest
 from conversion_assets.errors import OrderError, PermanentError, TransientError
 from conversion_assets.ordering import LARGEST_DOCUMENT, Wishes, order_each, orders_from
 from conversion_assets.orders import Order, TargetRule
+from conversion_assets.web.addresses import HrefRules
 from conversion_assets_tests.resources.http_files import HttpFiles, serving
 from conversion_assets_tests.safe.products import S1_NAME, S3_NAME, product
 
 NAME = S1_NAME.removesuffix(".SAFE")
-WISHES = Wishes(owner="local", default_owner="local", schemes=("file", "s3", "https", "http"))
+WISHES = Wishes(
+    owner="local",
+    default_owner="local",
+    rules=HrefRules(("file", "s3", "https", "http"), private_hosts=("127.0.0.1",)),
+)
 
 
 @pytest.fixture
@@ -307,12 +312,29 @@ def test_url_that_must_not_be_followed_is_a_bad_order(source: str) -> None:
 
 
 def test_schemes_may_be_narrowed(tmp_path: Path) -> None:
-    only_s3 = Wishes(owner="local", default_owner="local", schemes=("s3",))
+    only_s3 = Wishes(owner="local", default_owner="local", rules=HrefRules(("s3",)))
     assert one(f"s3://bucket/{S1_NAME}", only_s3).key == NAME
     (tmp_path / "item.json").write_text(json.dumps(feature("X")))
     for source in (f"https://host/{S1_NAME}", (tmp_path / "item.json").as_uri(), str(tmp_path / "item.json")):
         with pytest.raises(OrderError, match="not allowed"):
             one(source, only_s3)
+
+
+def test_hosts_may_be_narrowed(tmp_path: Path) -> None:
+    rules = HrefRules(("file", "https"), hosts=("data.test",))
+    wishes = Wishes(owner="local", default_owner="local", rules=rules)
+    features = [
+        feature(name, assets={"product": {"href": f"https://{host}/{NAME}.SAFE.zip"}})
+        for name, host in (("A", "data.test"), ("B", "elsewhere.test"), ("C", "127.0.0.1"))
+    ]
+    document = tmp_path / "items.json"
+    document.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    sound, elsewhere, private = order_each(str(document), wishes)
+    assert isinstance(sound, Order)
+    assert isinstance(elsewhere, OrderError)
+    assert isinstance(private, OrderError)
+    with pytest.raises(OrderError, match=r"only data\.test"):
+        one(f"https://elsewhere.test/{NAME}.zip", wishes)
 
 
 def test_answers_of_the_server_are_told_by_class(site: HttpFiles) -> None:

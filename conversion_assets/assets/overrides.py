@@ -35,7 +35,7 @@ class OrderOverrides(dg.Config):
         """
         if self.source is None:
             self._refuse_assets_alone(key)
-            changed = order_of(instance, key).model_copy(update=self._changes())
+            changed = order_of(instance, key).model_copy(update=self._changes(defaults))
         else:
             changed = self._ordered_anew(self.source, key, find_order(instance, key), defaults)
         record_order(instance, changed)
@@ -49,12 +49,12 @@ class OrderOverrides(dg.Config):
                 "Name the document as source, too.",
             )
 
-    def _changes(self) -> dict[str, object]:
+    def _changes(self, defaults: OrderDefaults) -> dict[str, object]:
         changes: dict[str, object] = {}
         if self.owner:
             changes["owner"] = valid_identifier("owner", self.owner)
         if self.collection:
-            changes["target"] = TargetRule.parse(self.collection)
+            changes["target"] = TargetRule.parse(self.collection, defaults.type_names)
         return changes
 
     def _ordered_anew(self, source: str, key: str, former: Order | None, defaults: OrderDefaults) -> Order:
@@ -63,12 +63,12 @@ class OrderOverrides(dg.Config):
             owner=owner,
             default_owner=owner,
             assets=tuple(self.assets),
-            schemes=tuple(defaults.schemes),
+            rules=defaults.rules,
         )
         for order in orders_from(source, wishes):
             if key == order.item_id or (former is not None and former.item_id == order.item_id):
                 target = former.target if former else TargetRule()
-                return order.model_copy(update={"key": key, "target": target, **self._changes()})
+                return order.model_copy(update={"key": key, "target": target, **self._changes(defaults)})
         raise OrderError(
             source,
             f"it holds no product {key}",

@@ -10,9 +10,10 @@ from conversion_assets.checks.specs import judged
 from conversion_assets.records import DescribedProduct, PublishedProduct
 from conversion_assets.resources.catalogue import Catalogue, CollectionSpec
 from conversion_assets.resources.object_store import ObjectStore
+from conversion_assets.tracing import span
 
 
-@step(kinds={"stac"})
+@step(kinds={"stac"}, pool="catalogue")
 def published_item(stac_item: DescribedProduct, catalogue: Catalogue, object_store: ObjectStore) -> Result:
     """The item where readers find it: added or replaced, read back and compared.
 
@@ -20,7 +21,8 @@ def published_item(stac_item: DescribedProduct, catalogue: Catalogue, object_sto
     """
     watch, order = Stopwatch(), stac_item.order
     spec = CollectionSpec(owner=order.owner, id=stac_item.collection, title=stac_item.collection_title)
-    href = catalogue.publish(stac_item.item, spec)
+    with span("catalogue publish", collection=spec.id):
+        href = catalogue.publish(stac_item.item, spec)
     finding = publication_finding(stac_item.item, catalogue.read(href))
     yield from judged("published_item", stac_item.item["id"], [finding])
     object_store.release(order.key)

@@ -15,7 +15,7 @@ from conversion_assets.resources.order_defaults import OrderDefaults
 from conversion_assets.resources.staging import Staging
 
 
-@step(kinds={"storage"}, deps=[INPUT_ITEM])
+@step(kinds={"storage"}, pool="staging", deps=[INPUT_ITEM])
 def staged_safe_item(
     context: dg.AssetExecutionContext,
     config: OrderOverrides,

@@ -14,6 +14,8 @@ from conversion_assets.failures import failures_told_by_class, transient_errors_
 from conversion_assets.instance import mark_run
 from conversion_assets.partitions import safe_items
 from conversion_assets.records import Record
+from conversion_assets.run_traces import step_traced
+from conversion_assets.tracing import note
 
 GROUP = "conversion"
 
@@ -22,7 +24,11 @@ Body = Callable[..., Result]
 
 
 def step(
-    *, kinds: set[str], code_version: str = "1", deps: Sequence[dg.AssetKey] = ()
+    *,
+    kinds: set[str],
+    pool: str | None = None,
+    code_version: str = "1",
+    deps: Sequence[dg.AssetKey] = (),
 ) -> Callable[[Body], dg.AssetsDefinition]:
     """Turn a function into one asset of the line.
 
@@ -31,6 +37,7 @@ def step(
 
     Args:
         kinds: what the UI shows on the asset.
+        pool: which of the pools of ``Settings.slots`` it takes a slot of.
         code_version: changes when the asset's result for the same input changes.
         deps: external assets it follows.
     """
@@ -41,7 +48,7 @@ def step(
             context = dg.AssetExecutionContext.get()
             mark_run(context.instance, context.run)
             attempt = context.op_execution_context.retry_number
-            with failures_told_by_class(), transient_errors_retried(attempt):
+            with failures_told_by_class(), transient_errors_retried(attempt), step_traced(context):
                 yield from body(*args, **kwargs)
 
         # Dagster looks the names of the annotations up in the wrapper's module: give it the types.
@@ -54,6 +61,7 @@ def step(
             dagster_type=dg.Any,
             check_specs=check_specs(body.__name__),
             kinds=kinds,
+            pool=pool,
             code_version=code_version,
             deps=deps,
         )(classified_body)
@@ -71,5 +79,6 @@ def materialized(
         metadata: what a person sees.
         data_version: the same for the same content, so that Dagster can tell what is stale.
     """
+    note(product_type=getattr(getattr(record, "safe", record), "product_type", None))
     version = dg.DataVersion(data_version) if data_version else None
     return dg.MaterializeResult(value=record, metadata=metadata, data_version=version)

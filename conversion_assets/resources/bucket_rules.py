@@ -37,9 +37,8 @@ class BucketRule(BaseModel):
     bucket: str = Field(pattern=BUCKET_PATTERN)
 
 
-DEFAULT_RULES = (
-    BucketRule(owner=ANY, collection=ANY, product_type=ANY, expiration_days=36_500, bucket="eopf-products"),
-)
+DEFAULT_BUCKET = "eopf-products"
+DEFAULT_DAYS = 36_500
 
 
 class BucketRules(dg.ConfigurableResource, ABC):  # type: ignore[type-arg] # the resource provides itself
@@ -59,14 +58,29 @@ class CsvBucketRules(BucketRules):
 
     Attributes:
         path: the CSV file; None for the built-in rule.
+        bucket: the bucket of the built-in rule.
     """
 
     path: str | None = None
+    bucket: str = DEFAULT_BUCKET
 
     def rule_for(self, owner: str, collection: str, product_type: str) -> BucketRule:
         """See ``BucketRules.rule_for``."""
-        rules = read_rules(Path(self.path)) if self.path else DEFAULT_RULES
+        rules = read_rules(Path(self.path)) if self.path else (self._built_in(),)
         return most_specific(rules, owner, collection, product_type)
+
+    def _built_in(self) -> BucketRule:
+        """Give the rule that needs no file; its bucket is as free as those of a file."""
+        try:
+            return BucketRule(
+                owner=ANY, collection=ANY, product_type=ANY, expiration_days=DEFAULT_DAYS, bucket=self.bucket
+            )
+        except ValidationError as error:
+            raise PermanentError(
+                f"bucket {self.bucket!r}",
+                "it is not a bucket name by the rules of S3",
+                "Correct CONVERSION_ASSETS_BUCKET.",
+            ) from error
 
 
 def most_specific(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
@@ -12,6 +14,7 @@ from conversion_assets.failures import failures_told_by_class
 from conversion_assets.orders import valid_key
 from conversion_assets.records import Record
 from conversion_assets.resources.file_exchange import write_whole
+from conversion_assets.run_traces import order_traced
 
 
 class RecordStore(dg.ConfigurableIOManager):
@@ -22,6 +25,12 @@ class RecordStore(dg.ConfigurableIOManager):
     """
 
     root: str
+
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Generator[RecordStore]:
+        """Trace the order: every asset needs its records, so they are open as long as the run works."""
+        with order_traced(context):
+            yield self
 
     def handle_output(self, context: dg.OutputContext, obj: Record) -> None:
         """Write a record; the former one stands until the new one is whole."""

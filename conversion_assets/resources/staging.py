@@ -17,15 +17,18 @@ from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
 import dagster as dg
+from pydantic import Field
 
 from conversion_assets.errors import OrderError, PermanentError, PoisonedInputError, TransientError
 from conversion_assets.orders import Order
 from conversion_assets.progress import percent
-from conversion_assets.resources.remote_files import RemoteFiles, redacted, remote_files
+from conversion_assets.resources.remote_files import RemoteFiles, remote_files
+from conversion_assets.resources.s3_storage import S3Storage
 from conversion_assets.safe.faults import InputFaultError
 from conversion_assets.safe.manifest import MANIFEST_NAMES, read_manifest
 from conversion_assets.safe.member_names import member_path
 from conversion_assets.stac.checksums import Checksum
+from conversion_assets.web.addresses import HrefRules, redacted
 
 Progress = Callable[[str], None]
 
@@ -77,13 +80,20 @@ class CopyStaging(Staging):
 
     Attributes:
         schemes: URL schemes that may be read.
+        hosts: see ``HrefRules``.
+        private_hosts: see ``HrefRules``.
+        storage: S3 for ``s3:`` URLs; without it, the usual AWS variables tell.
     """
 
     schemes: list[str]
+    hosts: list[str] = Field(default=[])
+    private_hosts: list[str] = Field(default=[])
+    storage: S3Storage | None = None
 
     def stage(self, order: Order, folder: Path, tell: Progress) -> StagedCopy:
         """See ``Staging.stage``."""
-        remote = remote_files(order.href, tuple(self.schemes))
+        rules = HrefRules(tuple(self.schemes), tuple(self.hosts), tuple(self.private_hosts))
+        remote = remote_files(order.href, rules, s3=self.storage.access() if self.storage else None)
         name = _file_name(order.href)
         folder.mkdir(parents=True, exist_ok=True)
         if not name.endswith((".SAFE", ".SEN3")):
@@ -103,7 +113,7 @@ def _file_name(href: str) -> str:
 
 
 def _copy_archive(remote: RemoteFiles, order: Order, target: Path, tell: Progress) -> StagedCopy:
-    resumed = copy_file(remote, order.href, target, _transfer_of(target), tell)
+    resumed = copy_file(remote, order.href, target, _transfer_of(target), tell, order.size)
     size = target.stat().st_size
     if order.size is not None and size != order.size:
         target.unlink()
@@ -182,7 +192,9 @@ def _transfer_of(target: Path) -> Path:
     return target.parent / ".transfer" / target.name
 
 
-def copy_file(remote: RemoteFiles, href: str, target: Path, work: Path, tell: Progress | None) -> bool:
+def copy_file(
+    remote: RemoteFiles, href: str, target: Path, work: Path, tell: Progress | None, limit: int | None = None
+) -> bool:
     """Copy one file, or continue a copy that was interrupted.
 
     The copy grows as ``<work>.partial`` beside a note of what it is a copy of, is compared with what was
@@ -194,6 +206,7 @@ def copy_file(remote: RemoteFiles, href: str, target: Path, work: Path, tell: Pr
         target: where the finished copy goes.
         work: path, apart from ``target``, under which the unfinished copy and the note are kept.
         tell: receives a sentence when the copy begins.
+        limit: bytes that it may have.
 
     Returns:
         Whether bytes of an earlier attempt were kept.
@@ -216,18 +229,23 @@ def copy_file(remote: RemoteFiles, href: str, target: Path, work: Path, tell: Pr
     if tell:
         tell(f"copying {target.name}" + (f", continued at byte {start:,}" if start else ""))
     told = percent(tell, f"copying {target.name}") if tell else None
-    _append(remote, href, partial, start, lambda done: told(done, stat.size or 0) if told else None)
+    try:
+        blocks = remote.read(href, start, limit)
+        _append(blocks, href, partial, start, lambda done: told(done, stat.size or 0) if told else None)
+    except PoisonedInputError:
+        partial.unlink()
+        raise
     _compare_size(source, remote.stat(href).version, partial)
     partial.rename(target)
     return start > 0
 
 
 def _append(
-    remote: RemoteFiles, href: str, partial: Path, start: int, on_bytes: Callable[[int], None]
+    blocks: Iterable[bytes], href: str, partial: Path, start: int, on_bytes: Callable[[int], None]
 ) -> None:
     digest = sha256()
     with partial.open("ab") as file:
-        for block in remote.read(href, start):
+        for block in blocks:
             digest.update(block)
             file.write(block)
             on_bytes(file.tell())

@@ -67,7 +67,7 @@ def convert(request: ConversionRequest, tell: Tell) -> ConversionReport:
         tell: receives a sentence whenever a phase begins.
 
     Returns:
-        The report, with the product complete on disk.
+        The report, with the product complete on disk unless only its name was asked for.
     """
     _prepare_environment(request)
     seconds: dict[str, float] = {}
@@ -84,9 +84,10 @@ def convert(request: ConversionRequest, tell: Tell) -> ConversionReport:
             product = _load(EOSafeStore, mirror(request.safe, request.scratch))
             anomalies = _structure_anomalies(product)
             name = str(product.get_default_file_name_no_extension())
-        tell(f"writing {name}.zarr")
-        with _timed(seconds, "write"):
-            _write(EOZarrStore, product, request, name)
+        if not request.name_only:
+            tell(f"writing {name}.zarr")
+            with _timed(seconds, "write"):
+                _write(EOZarrStore, product, request, name)
     return _report(request, product, name, anomalies, seconds)
 
 

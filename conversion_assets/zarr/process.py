@@ -25,6 +25,7 @@ from conversion_assets.errors import (
     PoisonedInputError,
     TransientError,
 )
+from conversion_assets.tracing import current_traceparent, span
 from conversion_assets.zarr.conversion import ConversionReport, ConversionRequest
 
 ENGINE = (sys.executable, "-m", "conversion_assets.zarr.engine")
@@ -34,7 +35,7 @@ LAST_WORDS_BYTES = 2000
 # Zarr output measured against SAFE input: 0.5 (S1 GRD), 1.1 (S3 OLCI), 1.2 (S2 L1C and L2A).
 OUTPUT_PER_INPUT_BYTE = 1.5
 SMALLEST_FREE_SPACE = 64 * 2**20
-SECRET_NAME = re.compile("KEY|SECRET|TOKEN|PASS|CREDENTIAL|COOKIE|AUTH", re.IGNORECASE)
+SECRET_NAME = re.compile("KEY|SECRET|TOKEN|PASS|CREDENTIAL|COOKIE|AUTH|HEADERS", re.IGNORECASE)
 SECRET_URL = re.compile(r"://[^/@\s]*:[^/@\s]*@")
 
 
@@ -52,7 +53,10 @@ class ProcessLimits:
 
 
 def run_conversion(
-    request: ConversionRequest, limits: ProcessLimits, on_progress: Callable[[str], None]
+    request: ConversionRequest,
+    limits: ProcessLimits,
+    on_progress: Callable[[str], None],
+    require_wanted: Callable[[], None] = lambda: None,
 ) -> ConversionReport:
     """Convert one product in a process of its own, in its own process group.
 
@@ -62,6 +66,7 @@ def run_conversion(
         request: what to convert, and where to.
         limits: what the process may use.
         on_progress: receives the engine's sentences as they come.
+        require_wanted: called several times a second; it raises when the conversion is to end.
 
     Returns:
         The engine's report.
@@ -71,11 +76,22 @@ def run_conversion(
         PermanentError: a limit was exceeded, the disk is full, or eopf failed while writing.
         TransientError: the process was killed from outside.
     """
-    require_free_space(request)
+    with span("conversion process", safe=request.safe.name):
+        return _run_conversion(request, limits, on_progress, require_wanted)
+
+
+def _run_conversion(
+    request: ConversionRequest,
+    limits: ProcessLimits,
+    on_progress: Callable[[str], None],
+    require_wanted: Callable[[], None],
+) -> ConversionReport:
+    if not request.name_only:
+        require_free_space(request)
     conversation = _Conversation(on_progress)
     with (request.scratch / "engine.log").open("wb+") as log, _engine(request, log.fileno()) as process:
         conversation.listen_to(process)
-        ending = _watch(process, conversation, limits, request.safe.name)
+        ending = _watch(process, conversation, limits, request.safe.name, require_wanted)
         log.seek(0)
         last_words = log.read()[-LAST_WORDS_BYTES:].decode(errors="replace").strip()
     if ending is not None:
@@ -210,7 +226,8 @@ def _engine(request: ConversionRequest, log: int) -> Iterator[subprocess.Popen[b
 def _environment(scratch: Path) -> dict[str, str]:
     """Pass on the environment without what looks like a credential: eopf reads local files only."""
     kept = {k: v for k, v in os.environ.items() if not (SECRET_NAME.search(k) or SECRET_URL.search(v))}
-    return {**kept, "TMPDIR": str(scratch)}
+    traceparent = current_traceparent()
+    return {**kept, "TMPDIR": str(scratch)} | ({"TRACEPARENT": traceparent} if traceparent else {})
 
 
 def end_group(process: subprocess.Popen[bytes]) -> None:
@@ -227,11 +244,16 @@ def end_group(process: subprocess.Popen[bytes]) -> None:
 
 
 def _watch(
-    process: subprocess.Popen[bytes], conversation: _Conversation, limits: ProcessLimits, safe: str
+    process: subprocess.Popen[bytes],
+    conversation: _Conversation,
+    limits: ProcessLimits,
+    safe: str,
+    require_wanted: Callable[[], None],
 ) -> ConversionAssetsError | None:
     deadline = time.monotonic() + limits.seconds
     while process.poll() is None:
         conversation.take(POLL_SECONDS)
+        require_wanted()
         if time.monotonic() > deadline:
             return PermanentError(
                 safe,

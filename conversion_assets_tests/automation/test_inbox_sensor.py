@@ -22,10 +22,15 @@ from conversion_assets.ordering import Wishes
 from conversion_assets.partitions import order_of, safe_items
 from conversion_assets.resources.input_source import Arrival, InboxFolder
 from conversion_assets.settings import Settings
+from conversion_assets.web.addresses import HrefRules
 from conversion_assets_tests.resources.http_files import serving
 from conversion_assets_tests.safe.products import S1_NAME, S3_NAME, product
 
-WISHES = Wishes(owner="local", default_owner="local", schemes=("file", "s3", "http"))
+WISHES = Wishes(
+    owner="local",
+    default_owner="local",
+    rules=HrefRules(("file", "s3", "http"), private_hosts=("127.0.0.1",)),
+)
 S1_KEY, S3_KEY = S1_NAME.removesuffix(".SAFE"), S3_NAME.removesuffix(".SEN3")
 Tick = Callable[..., dg.SensorResult | str]
 
@@ -125,7 +130,7 @@ def test_refused_arrival_is_skipped_with_its_reason_and_does_not_hold_up_others(
 
 
 def test_arrival_with_which_anything_is_wrong_does_not_hold_up_others(tmp_path: Path) -> None:
-    wishes = Wishes(owner="local", default_owner="local", schemes=("file", "no-such-protocol"))
+    wishes = Wishes(owner="local", default_owner="local", rules=HrefRules(("file", "no-such-protocol")))
     arrivals = [
         Arrival("odd", "no-such-protocol://host/item", "v1"),
         Arrival("unreadable", "/proc/self/mem", "v1"),

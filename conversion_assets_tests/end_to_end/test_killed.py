@@ -19,6 +19,7 @@ import pytest
 
 from conversion_assets.instance import open_instance
 from conversion_assets.settings import Settings
+from conversion_assets.zarr.product_folder import local_product
 from conversion_assets.zarr.verification import check_completeness
 from conversion_assets_tests.safe_products import SMALLEST_SCALE, ProductKind, make_archive, make_product
 
@@ -164,7 +165,7 @@ def convert(command: list[str]) -> dict[str, object]:
 def require_whole_for_readers(home: Path) -> list[pystac.Item]:
     """What readers see is complete: every product, and every link and asset of the catalogue."""
     for product in visible_products(home):
-        outcome = check_completeness(product)
+        outcome = check_completeness(local_product(product))
         assert outcome.passed, outcome.detail
     root = home / "catalogue" / "catalog.json"
     if not root.exists():

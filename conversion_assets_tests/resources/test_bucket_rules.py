@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from conversion_assets.errors import PermanentError
 from conversion_assets.resources.bucket_rules import (
-    DEFAULT_RULES,
+    DEFAULT_BUCKET,
     BucketRule,
     CsvBucketRules,
     most_specific,
@@ -59,7 +59,15 @@ def test_five_levels_agree_with_a_naive_search(
 
 
 def test_built_in_rule_takes_everything() -> None:
-    assert CsvBucketRules().rule_for("anybody", "anything", "S02MSIL2A") == DEFAULT_RULES[0]
+    rule = CsvBucketRules().rule_for("anybody", "anything", "S02MSIL2A")
+    assert rule.bucket == DEFAULT_BUCKET
+    named = CsvBucketRules(bucket="mine").rule_for("anybody", "anything", "S02MSIL2A")
+    assert named == rule.model_copy(update={"bucket": "mine"})
+
+
+def test_built_in_rule_wants_a_bucket_name() -> None:
+    with pytest.raises(PermanentError, match="not a bucket name"):
+        CsvBucketRules(bucket="No_Bucket").rule_for("anybody", "anything", "S02MSIL2A")
 
 
 def test_rules_come_from_the_file(tmp_path: Path) -> None:

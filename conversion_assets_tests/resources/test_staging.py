@@ -16,6 +16,7 @@ from conversion_assets.errors import (
     TransientError,
 )
 from conversion_assets.orders import Order
+from conversion_assets.resources.s3_storage import S3Storage
 from conversion_assets.resources.staging import CopyStaging, StagedCopy, file_href
 from conversion_assets.safe.manifest import MANIFEST_NAMES
 from conversion_assets.stac.checksums import Checksum
@@ -40,7 +41,7 @@ def staged(tmp_path: Path) -> Path:
 @pytest.fixture
 def stage(staged: Path) -> Stage:
     def copy(href: str, **facts: object) -> StagedCopy:
-        staging = CopyStaging(schemes=["file", "s3", "http"])
+        staging = CopyStaging(schemes=["file", "s3", "http"], private_hosts=["127.0.0.1"])
         return staging.stage(order(href, **facts), staged, lambda _: None)
 
     return copy
@@ -277,6 +278,14 @@ def test_redirect_to_a_forbidden_scheme_is_refused(target: str, site: HttpFiles,
         stage(site.url(ARCHIVE))
 
 
+def test_more_than_the_item_announces_is_not_taken(site: HttpFiles, stage: Stage, staged: Path) -> None:
+    site.add(ARCHIVE, CONTENT).tells_length = False
+    with pytest.raises(PoisonedInputError, match="more than the 1,000 bytes"):
+        stage(site.url(ARCHIVE), size=1000)
+    assert partial_bytes(staged) == 0
+    assert not (staged / ARCHIVE).exists()
+
+
 def test_redirect_within_the_allowed_schemes_is_followed(site: HttpFiles, stage: Stage) -> None:
     served = site.add(ARCHIVE)
     served.status, served.location = 307, site.url("elsewhere")
@@ -378,6 +387,21 @@ def bucket(s3: Any, request: pytest.FixtureRequest) -> str:  # noqa: ANN401 - bo
 def test_archive_over_s3(s3: Any, bucket: str, stage: Stage) -> None:  # noqa: ANN401
     s3.put_object(Bucket=bucket, Key=f"a b/{ARCHIVE}", Body=CONTENT)
     assert stage(f"s3://{bucket}/a b/{ARCHIVE}").path.read_bytes() == CONTENT
+
+
+def test_archive_over_our_own_s3(
+    s3: Any,  # noqa: ANN401 - boto3 ships no types
+    bucket: str,
+    staged: Path,
+    s3_endpoint: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    s3.put_object(Bucket=bucket, Key=ARCHIVE, Body=CONTENT)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    storage = S3Storage(endpoint_url=s3_endpoint, aws_access_key_id="ours", aws_secret_access_key="ours")  # noqa: S106 - any
+    staging = CopyStaging(schemes=["s3"], storage=storage)
+    copy = staging.stage(order(f"s3://{bucket}/{ARCHIVE}"), staged, lambda _: None)
+    assert copy.path.read_bytes() == CONTENT
 
 
 def test_folder_over_s3(s3: Any, bucket: str, tmp_path: Path, stage: Stage) -> None:  # noqa: ANN401

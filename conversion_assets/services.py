@@ -1,0 +1,185 @@
+"""What serves each role: resources made from settings, secrets left in the environment.
+
+Every secret is handed over as the name of its variable (``EnvVar``): Dagster reads it when the resource is
+made for a run, and shows the name wherever it shows configuration.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import dagster as dg
+
+from conversion_assets.resources.archive_limits import ArchiveLimits
+from conversion_assets.resources.authentication import Authentication
+from conversion_assets.resources.bucket_rules import BucketRules, CsvBucketRules
+from conversion_assets.resources.catalogue import Catalogue
+from conversion_assets.resources.converter import ChildProcessConverter, Converter
+from conversion_assets.resources.dask_converter import DaskConverter
+from conversion_assets.resources.facility import Facility
+from conversion_assets.resources.folder_object_store import FolderObjectStore
+from conversion_assets.resources.input_source import InboxFolder
+from conversion_assets.resources.object_store import ObjectStore
+from conversion_assets.resources.order_defaults import OrderDefaults
+from conversion_assets.resources.record_store import RecordStore
+from conversion_assets.resources.s3_storage import S3Storage
+from conversion_assets.resources.stac_api_catalogue import StacApiCatalogue
+from conversion_assets.resources.staging import CopyStaging, Staging
+from conversion_assets.resources.static_catalogue import StaticCatalogue
+from conversion_assets.resources.upstream_catalogue import UpstreamCatalogue
+from conversion_assets.safe.type_mapping import names_of_types, read_type_mapping
+from conversion_assets.settings import PREFIX, Settings
+from conversion_assets.web.addresses import HrefRules
+
+S3_KEY = (f"{PREFIX}S3_ACCESS_KEY", "S3_ACCESSKEY")
+S3_SECRET = (f"{PREFIX}S3_SECRET_KEY", "S3_SECRETKEY")
+S3_TOKEN = (f"{PREFIX}S3_SESSION_TOKEN",)
+API_KEY = (f"{PREFIX}API_KEY", "RSPY_APIKEY")
+SESSION_COOKIE = (f"{PREFIX}SESSION_COOKIE", "RSPY_OAUTH2_COOKIE")
+OIDC_CLIENT_SECRET = (f"{PREFIX}OIDC_CLIENT_SECRET",)
+OIDC_PASSWORD = (f"{PREFIX}OIDC_PASSWORD",)
+SOURCE_CLIENT_SECRET = (f"{PREFIX}SOURCE_OIDC_CLIENT_SECRET",)
+SOURCE_PASSWORD = (f"{PREFIX}SOURCE_OIDC_PASSWORD",)
+DASK_TOKEN = (f"{PREFIX}DASK_GATEWAY_TOKEN", "JUPYTERHUB_API_TOKEN")
+DASK_PASSWORD = (f"{PREFIX}DASK_GATEWAY_PASSWORD", "LOCAL_DASK_PASSWORD")
+
+
+def secret(names: tuple[str, ...]) -> dg.EnvVar | None:
+    """Name the variable that holds a secret: the first that is set, None if none is."""
+    return next((dg.EnvVar(name) for name in names if os.environ.get(name)), None)
+
+
+def type_names(settings: Settings) -> dict[str, str]:
+    """Give the upstream's names of product types, where its table is configured.
+
+    Raises:
+        PermanentError: the table cannot be read.
+    """
+    path = settings.product_type_mapping
+    return names_of_types(read_type_mapping(path)) if path else {}
+
+
+def href_rules(settings: Settings) -> HrefRules:
+    """Give what may be read of what orders and documents name."""
+    return HrefRules(settings.schemes, settings.hosts, settings.private_hosts)
+
+
+def resources_for(settings: Settings) -> dict[str, Any]:
+    """Give the resources that the assets and sensors ask for, by name."""
+    return {
+        "records": RecordStore(root=str(settings.home / "records")),
+        "order_defaults": OrderDefaults(
+            owner=settings.owner,
+            schemes=list(settings.schemes),
+            hosts=list(settings.hosts),
+            private_hosts=list(settings.private_hosts),
+            type_names=type_names(settings),
+        ),
+        "archive_limits": ArchiveLimits(
+            max_entries=settings.archive_max_entries,
+            max_bytes=settings.archive_max_bytes,
+            max_ratio=settings.archive_max_ratio,
+        ),
+        "facility": Facility(name=settings.facility),
+        "input_source": InboxFolder(
+            folder=str(settings.home / "inbox"), stable_seconds=settings.inbox_stable_seconds
+        ),
+        "object_store": _object_store(settings),
+        "staging": _staging(settings),
+        "bucket_rules": _bucket_rules(settings),
+        "converter": _converter(settings),
+        "catalogue": _catalogue(settings),
+    }
+
+
+def _object_store(settings: Settings) -> ObjectStore:
+    if settings.roles.object_store == "folder":
+        return FolderObjectStore(root=str(settings.home))
+    from conversion_assets.resources.s3_object_store import S3ObjectStore  # noqa: PLC0415 - s3fs is heavy
+
+    return S3ObjectStore(
+        root=str(settings.home),
+        storage=_s3_storage(settings),
+        prefix=settings.s3_prefix,
+        staging_bucket=settings.s3_staging_bucket,
+        create_buckets=settings.s3_create_buckets,
+    )
+
+
+def _s3_storage(settings: Settings) -> S3Storage:
+    return S3Storage(
+        endpoint_url=settings.s3_endpoint,
+        region_name=settings.s3_region,
+        aws_access_key_id=secret(S3_KEY),
+        aws_secret_access_key=secret(S3_SECRET),
+        aws_session_token=secret(S3_TOKEN),
+    )
+
+
+def _authentication(settings: Settings) -> Authentication:
+    return Authentication(
+        api_key=secret(API_KEY),
+        session_cookie=secret(SESSION_COOKIE),
+        oidc_token_url=settings.oidc_token_url,
+        oidc_client_id=settings.oidc_client_id,
+        oidc_client_secret=secret(OIDC_CLIENT_SECRET),
+        oidc_username=settings.oidc_username,
+        oidc_password=secret(OIDC_PASSWORD),
+        oidc_scope=settings.oidc_scope,
+    )
+
+
+def _staging(settings: Settings) -> Staging:
+    copying = CopyStaging(
+        schemes=list(settings.schemes),
+        hosts=list(settings.hosts),
+        private_hosts=list(settings.private_hosts),
+    )
+    if settings.roles.staging == "copy":
+        return copying
+    raise NotImplementedError
+
+
+def _bucket_rules(settings: Settings) -> BucketRules:
+    path = str(settings.bucket_rules) if settings.bucket_rules else None
+    return CsvBucketRules(path=path, bucket=settings.bucket)
+
+
+def _converter(settings: Settings) -> Converter:
+    if settings.roles.converter in ("dask", "dask-gateway"):
+        return _dask_converter(settings)
+    return ChildProcessConverter(
+        threads=settings.threads,
+        memory_limit_bytes=settings.memory_limit_bytes,
+        time_limit_seconds=settings.time_limit_seconds,
+    )
+
+
+def _dask_converter(settings: Settings) -> DaskConverter:
+    is_gateway = settings.roles.converter == "dask-gateway"
+    return DaskConverter(
+        threads=settings.threads,
+        memory_limit_bytes=settings.memory_limit_bytes,
+        time_limit_seconds=settings.time_limit_seconds,
+        storage=_s3_storage(settings) if settings.roles.object_store == "s3" else S3Storage(),
+        scheduler=None if is_gateway else settings.dask_scheduler,
+        gateway_address=settings.dask_gateway_address if is_gateway else None,
+        gateway_proxy_address=settings.dask_gateway_proxy_address,
+        gateway_auth=settings.dask_gateway_auth,
+        gateway_username=settings.dask_gateway_user,
+        gateway_password=secret(DASK_PASSWORD),
+        gateway_token=secret(DASK_TOKEN),
+        cluster_label=settings.dask_cluster_label,
+        cluster_instance=settings.dask_cluster_instance,
+        minimum_workers=settings.dask_minimum_workers,
+        queue_seconds=settings.job_time_limit_seconds,
+    )
+
+
+def _catalogue(settings: Settings) -> Catalogue:
+    url, chosen = settings.url_of_catalogue, settings.roles.catalogue
+    if chosen == "static" or url is None:
+        return StaticCatalogue(root=str(settings.home / "catalogue"))
+    catalogue = UpstreamCatalogue if chosen == "rs" else StacApiCatalogue
+    return catalogue(url=url, authentication=_authentication(settings))
