@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import sys
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dask_gateway import Gateway
 from dask_gateway.auth import BasicAuth
+from dask_gateway.client import ClusterStatus
 from distributed import Client
 
 from conversion_assets_tests.services.processes import HOST, answers, free_port, serving
 
 DASK = Path(sys.executable).with_name("dask")
 TEMPORARY_FOLDERS = "**/conversion-*"
+GATEWAY_USER = "somebody"
 
 GATEWAY_CONFIGURATION = """
     from dask_gateway_server.options import Options, String
@@ -60,7 +63,16 @@ class DaskServers:
         """Let there be a worker of one thread while the block runs."""
         folder = self.folder / name
         folder.mkdir()
-        command = [DASK, "worker", self.address, "--name", name, "--nthreads", "1", "--no-nanny"]
+        command: list[str | Path] = [
+            DASK,
+            "worker",
+            self.address,
+            "--name",
+            name,
+            "--nthreads",
+            "1",
+            "--no-nanny",
+        ]
         more = ["--no-dashboard", "--host", HOST, "--local-directory", folder, *options]
         with (
             Client(self.address, set_as_default=False) as client,
@@ -68,7 +80,8 @@ class DaskServers:
                 without_credentials([*command, *more]),
                 log=self.folder / f"{name}.log",
                 ready=lambda: any(
-                    worker["name"] == name for worker in client.scheduler_info(n_workers=-1)["workers"].values()
+                    worker["name"] == name
+                    for worker in client.scheduler_info(n_workers=-1)["workers"].values()
                 ),
                 env={"PYTHONWARNINGS": "ignore", **(env or {})},
             ),
@@ -91,7 +104,10 @@ def dask_servers(folder: Path) -> Iterator[DaskServers]:
     command = [DASK, "scheduler", "--host", HOST, "--port", str(port), "--no-dashboard"]
     with (
         serving(
-            without_credentials(command), log=folder / "scheduler.log", ready=listens(port), env={"HOME": str(folder)}
+            without_credentials(command),
+            log=folder / "scheduler.log",
+            ready=listens(port),
+            env={"HOME": str(folder)},
         ),
         ExitStack() as stack,
     ):
@@ -116,12 +132,17 @@ class GatewayServer:
 
     def start_cluster(self, label: str) -> str:
         """Start a cluster without workers, and give its name."""
-        auth = BasicAuth("somebody", self.password)
-        with (
-            Gateway(self.address, proxy_address=self.proxy_address, auth=auth) as gateway,
-            gateway.new_cluster(cluster_name=label, shutdown_on_close=False) as cluster,
-        ):
-            return str(cluster.name)
+        return asyncio.run(self._start_cluster(label))
+
+    async def _start_cluster(self, label: str) -> str:
+        auth = BasicAuth(GATEWAY_USER, self.password)
+        async with Gateway(
+            self.address, proxy_address=self.proxy_address, auth=auth, asynchronous=True
+        ) as gateway:
+            name = str(await gateway.submit(cluster_name=label))
+            while (await gateway.get_cluster(name)).status is not ClusterStatus.RUNNING:  # noqa: ASYNC110 - of a server
+                await asyncio.sleep(0.1)
+            return name
 
     def temporary_folders(self) -> list[Path]:
         """List what tasks have left in the workers' folders."""
@@ -155,10 +176,10 @@ def gateway_server(folder: Path, password: str) -> Iterator[GatewayServer]:
         yield GatewayServer(f"http://{public}", f"gateway://{tcp}", password, folder)
 
 
-def without_credentials(command: list[str | Path]) -> list[str | Path]:
+def without_credentials(command: Sequence[object]) -> list[str]:
     """Run a program without the variables in which S3 clients look for theirs."""
     names = [name for name in os.environ if name.startswith("AWS_")]
-    return ["env", *(part for name in names for part in ("-u", name)), *command]
+    return ["env", *(part for name in names for part in ("-u", name)), *map(str, command)]
 
 
 def listens(port: int) -> Callable[[], bool]:

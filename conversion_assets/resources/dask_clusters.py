@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError, version
 from textwrap import shorten
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -21,6 +22,7 @@ from distributed.security import Security
 
 from conversion_assets.errors import ConversionAssetsError, PermanentError, TransientError
 
+Answer = TypeVar("Answer")
 Tell = Callable[[str], None]
 
 LATER = "It is tried a few times; order again when the cluster answers."
@@ -111,17 +113,14 @@ def client_of_gateway(place: GatewayPlace, patience: Patience, tell: Tell) -> It
             worker came.
         PermanentError: there is no such cluster, or the gateway refuses.
     """
-    with _gateway(place) as gateway:
-        with _explained(place.address):
-            cluster = _find(gateway, place)
-        address = f"{cluster.name} of {_bare(place.address)}"
-        with _connected(cluster.scheduler_address, cluster.security, patience, address) as client:
-            if not workers_of(client):
-                tell(f"scaling Dask cluster {cluster.name} up to {place.minimum_workers} workers")
-                with _explained(place.address):
-                    gateway.scale_cluster(cluster.name, place.minimum_workers)
-                _await_worker(client, address, patience, tell)
-            yield client
+    cluster = _ask(place, lambda gateway: _find(gateway, place))
+    address = f"{cluster.name} of {_bare(place.address)}"
+    with _connected(cluster.scheduler_address, cluster.security, patience, address) as client:
+        if not workers_of(client):
+            tell(f"scaling Dask cluster {cluster.name} up to {place.minimum_workers} workers")
+            _ask(place, lambda gateway: gateway.scale_cluster(cluster.name, place.minimum_workers))
+            _await_worker(client, address, patience, tell)
+        yield client
 
 
 def workers_of(client: Client) -> dict[str, dict[str, Any]]:
@@ -227,16 +226,21 @@ def _await_worker(client: Client, subject: str, patience: Patience, tell: Tell) 
         ) from None
 
 
-@contextmanager
-def _gateway(place: GatewayPlace) -> Iterator[Gateway]:
+def _ask(place: GatewayPlace, question: Callable[[Gateway], Awaitable[Answer]]) -> Answer:
+    """Ask in a loop of our own: the blocking form has no time limit, and complains when it is closed."""
+
+    async def asked() -> Answer:
+        async with Gateway(
+            place.address, proxy_address=place.proxy_address, auth=place.auth, asynchronous=True
+        ) as gateway:
+            return await asyncio.wait_for(question(gateway), SECONDS_TO_ANSWER)
+
     with _explained(place.address):
-        gateway = Gateway(place.address, proxy_address=place.proxy_address, auth=place.auth)
-    with gateway:
-        yield gateway
+        return asyncio.run(asked())
 
 
-def _find(gateway: Gateway, place: GatewayPlace) -> ClusterReport:
-    there = gateway.list_clusters()
+async def _find(gateway: Gateway, place: GatewayPlace) -> ClusterReport:
+    there = await gateway.list_clusters()
     meant = [cluster for cluster in there if place.means(cluster)]
     running = [cluster for cluster in meant if cluster.status is ClusterStatus.RUNNING]
     if not meant:
@@ -246,7 +250,7 @@ def _find(gateway: Gateway, place: GatewayPlace) -> ClusterReport:
             f"it has no running cluster {place.wanted}; there is: {known}",
             "Start the cluster, or check CONVERSION_ASSETS_DASK_CLUSTER_LABEL and _INSTANCE.",
         )
-    report = gateway.get_cluster(max(running, key=_start).name) if running else meant[0]
+    report = await gateway.get_cluster(max(running, key=_start).name) if running else meant[0]
     if report.scheduler_address is None:
         raise TransientError(
             _bare(place.address), f"cluster {report.name} is {report.status.name.lower()}", LATER

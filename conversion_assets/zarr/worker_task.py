@@ -157,10 +157,7 @@ def convert_on_worker(order: str, access: S3Access) -> str:
     task.send(Kind.BEGAN)
     try:
         require_version(wanted.package_version)
-        with (
-            continuing(wanted.traceparent),
-            TemporaryDirectory(prefix="conversion-", dir=task.folder, ignore_cleanup_errors=True) as folder,
-        ):
+        with TemporaryDirectory(prefix="conversion-", dir=task.folder, ignore_cleanup_errors=True) as folder:
             return convert_in(Path(folder), wanted, access, task).model_dump_json()
     finally:
         task.send(Kind.ENDED)
@@ -181,7 +178,12 @@ def require_version(asked_by: str) -> None:
 
 
 def convert_in(folder: Path, order: WorkerOrder, access: S3Access, task: Task) -> WorkerReport:
-    """Convert with all temporary files in a folder that the caller removes."""
+    """Convert with all temporary files in a folder that the caller removes; see ``convert_on_worker``."""
+    with continuing(order.traceparent):
+        return _convert_in(folder, order, access, task)
+
+
+def _convert_in(folder: Path, order: WorkerOrder, access: S3Access, task: Task) -> WorkerReport:
     scratch = folder / "scratch"
     scratch.mkdir()
     safe = _local_safe(order.safe, access, folder / "input", task)

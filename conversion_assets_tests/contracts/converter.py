@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
+import fcntl
+import json
 import os
 import signal
 import time
@@ -17,15 +18,17 @@ import pytest
 from conversion_assets.errors import PermanentError, PoisonedInputError, TransientError
 from conversion_assets.resources.converter import Converter
 from conversion_assets.resources.object_store import ObjectStore, Shelf
-from conversion_assets.zarr.conversion import Assignment, Workspace
+from conversion_assets.zarr.conversion import Assignment, ConversionRequest, Workspace
+from conversion_assets.zarr.process import ProcessLimits, run_conversion
 from conversion_assets.zarr.product_folder import ProductFolder
-from conversion_assets_tests.end_to_end.command import ENGINE_MODULE
+from conversion_assets_tests.end_to_end.command import ENGINE_MODULE, timeless
+from conversion_assets_tests.end_to_end.shared import make_small
+from conversion_assets_tests.safe_products import ProductKind
 
 KEY = "order-1_a.b"
 SECONDS = 120.0
 SECONDS_TO_END = 30
 UNKNOWN = "S9A_XX.SAFE"
-SAFE_INVENTORY = dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -81,13 +84,46 @@ def unknown_product(folder: Path) -> Path:
     return safe
 
 
-def sums(product: ProductFolder) -> dict[str, str]:
-    """Give the SHA-256 of everything but the attributes, in which eopf notes the time."""
-    return {
-        name: hashlib.sha256(product.read(name)).hexdigest()
-        for name in product.objects()
-        if not name.endswith((".zattrs", ".zmetadata"))
-    }
+def local_copy(product: ProductFolder, folder: Path) -> Path:
+    """Give a product as a folder of this machine."""
+    if product.path is not None:
+        return product.path
+    for name, content in product.read_many(product.objects()).items():
+        assert content is not None
+        path = folder / product.name / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return folder / product.name
+
+
+@pytest.fixture(scope="session")
+def safe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_small(ProductKind.S3_OL_EFR, tmp_path_factory.mktemp("safe"))
+
+
+@pytest.fixture(scope="session")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Give the inventory of the product, converted once in a session, whichever process asks first."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "converted"
+    note = folder / "inventory.json"
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if not note.exists():
+            note.write_text(json.dumps(_converted(folder)))
+        inventory: dict[str, str] = json.loads(note.read_bytes())
+        return inventory
+
+
+def _converted(folder: Path) -> dict[str, str]:
+    output, scratch = folder / "output", folder / "scratch"
+    output.mkdir()
+    scratch.mkdir()
+    safe = make_small(ProductKind.S3_OL_EFR, folder / "input")
+    request = ConversionRequest(safe=safe, output=output, scratch=scratch)
+    report = run_conversion(request, ProcessLimits(2**33, SECONDS), lambda _: None)
+    return timeless(report.product)
 
 
 class RunCanceledError(BaseException):
@@ -95,16 +131,16 @@ class RunCanceledError(BaseException):
 
 
 class ConverterContract:
-    """The tests; a subclass has a fixture ``bench``, and ``safe`` and ``expected`` from this module's users."""
+    """The tests; the module of a subclass imports ``safe`` and ``expected`` and has a fixture ``bench``."""
 
     def test_product_is_the_same_wherever_it_is_converted(
-        self, bench: ConverterBench, safe: Path, expected: dict[str, str]
+        self, bench: ConverterBench, safe: Path, expected: dict[str, str], tmp_path: Path
     ) -> None:
         before = {path: path.stat().st_mtime_ns for path in safe.rglob("*")}
         assignment, told = bench.assignment(safe), list[str]()
         conversion = bench.converter(SECONDS).convert(assignment, told.append)
         product = assignment.workspace.open_product(conversion.uri)
-        assert sums(product) == expected
+        assert timeless(local_copy(product, tmp_path)) == expected
         assert product.name == f"{conversion.name}.zarr"
         assert ".zmetadata" in product.objects()
         assert conversion.eopf_version == version("eopf")
