@@ -1,4 +1,4 @@
-"""Notes of jobs that services work on for us, so that a process of ours may die and be followed by another."""
+"""Notes of jobs that services work on for us, so that another process of ours can wait for them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A service that works on jobs for us: submitted once, found again after a restart, dismissed on cancellation."""
+"""A service that works on jobs for us: submitted once, found after a restart, dismissed with the run."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ from conversion_assets.web.processes import (
 )
 
 LOG = logging.getLogger(__name__)
-DIALECTS: dict[str, Dialect] = {
+DialectName = Literal["standard", "upstream-staging", "upstream-dpr"]
+DIALECTS: dict[DialectName, Dialect] = {
     "standard": STANDARD,
     "upstream-staging": UPSTREAM_STAGING,
     "upstream-dpr": UPSTREAM_DPR,
@@ -110,7 +111,7 @@ class JobService(dg.ConfigurableResource):  # type: ignore[type-arg] # the resou
     name: str
     url: str
     process: str
-    dialect: Literal["standard", "upstream-staging", "upstream-dpr"] = "standard"
+    dialect: DialectName = "standard"
     authentication: Authentication
     notes: str
     time_limit_seconds: float = 6 * 3600

@@ -1,4 +1,4 @@
-"""Conversion by a service: the upstream DPR service, or any process of OGC API - Processes with our inputs."""
+"""Conversion by a service: the upstream DPR service, or any OGC API process with our inputs."""
 
 from __future__ import annotations
 
@@ -117,7 +117,8 @@ class ServiceConverter(Converter):
         place = f"{output.rstrip('/')}/{uuid4().hex}"
         files, path = self._open(place)
         with explained(place):
-            files.makedirs(path, exist_ok=True) if place.startswith("file:") else None
+            if place.startswith("file:"):
+                files.makedirs(path)
             files.pipe_file(f"{path}/{MARKER}", b"")
         return place
 
@@ -256,5 +257,6 @@ def _documents_naming(consolidated: bytes, written: str) -> list[str]:
     return [
         path
         for path, document in documents.items()
-        if path.rpartition("/")[2] == ".zattrs" and any(name in json.dumps(document) for name in spellings)
+        if path.rpartition("/")[2] == ".zattrs" and not {"", ".", ".."} & set(path.split("/"))
+        if any(name in json.dumps(document) for name in spellings)
     ]

@@ -391,7 +391,7 @@ class ProcessesClient:
         if (named := _id_in(document)) not in (None, job_id):
             self._nonsense(job_id, f"the answer is about another job, {named}", words_of(answer.text))
         try:
-            state = State(document.get("status"))
+            state = State(str(document.get("status")))
         except ValueError:
             self._nonsense(job_id, f"it has no known status, {document.get('status')!r}", str(document))
         message, progress = document.get("message"), document.get("progress")
