@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,19 +15,26 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from conversion_assets.errors import ConversionAssetsError, OrderError, PermanentError
 from conversion_assets.orders import Order, TargetRule, partition_key, valid_identifier
-from conversion_assets.resources.remote_files import CREDENTIALS, remote_files
+from conversion_assets.resources.remote_files import CREDENTIALS
+from conversion_assets.resources.source_credentials import SourceCredentials
 from conversion_assets.safe.archive import is_archive
 from conversion_assets.safe.manifest import MANIFEST_NAMES, is_product_folder
 from conversion_assets.safe.naming import ARCHIVE_SUFFIXES, PRODUCT_SUFFIXES, product_name
-from conversion_assets.safe.product_types import ProductType, product_type_of_name
+from conversion_assets.safe.product_types import (
+    ProductType,
+    all_product_types,
+    product_type_of_legacy,
+    product_type_of_name,
+)
 from conversion_assets.stac.documents import SourceAsset, SourceItem, parse_document, select_asset
-from conversion_assets.web.addresses import HrefRules, redacted
+from conversion_assets.web.addresses import HTTP_SCHEMES, HrefRules, redacted
 
 DOCUMENT_SUFFIXES = (".json", ".geojson")
 LARGEST_DOCUMENT = 16 * 2**20
 SENTINEL_NAME = re.compile(r"S[1-6][A-Z_]_[A-Z0-9_]+_\d{8}T\d{6}_.+")
 """A product's whole name, with its time; the ids of some catalogues begin alike."""
 USUAL_RULES = HrefRules(("file", "s3", "https"))
+LOG = logging.getLogger(__name__)
 ASK_FOR_PRODUCT = "Give a .SAFE or .SEN3 folder, an archive of one, a STAC item, or a feature collection."
 
 
@@ -40,6 +48,8 @@ class Wishes:
         target: into which collection.
         assets: asset keys to accept, in order of preference; empty for the product asset.
         rules: what may be read.
+        credentials: how the servers that are read know us.
+        remark: receives a sentence on what does not hinder an order, but should be known.
     """
 
     owner: str
@@ -47,6 +57,8 @@ class Wishes:
     target: TargetRule = field(default_factory=TargetRule)
     assets: tuple[str, ...] = ()
     rules: HrefRules = USUAL_RULES
+    credentials: SourceCredentials | None = None
+    remark: Callable[[str], None] = LOG.warning
 
 
 def orders_from(source: str, wishes: Wishes) -> tuple[Order, ...]:
@@ -60,7 +72,7 @@ def orders_from(source: str, wishes: Wishes) -> tuple[Order, ...]:
         OrderError: there is no such source, it is something else, or an id or name is not acceptable; a
             collection of features is refused whole.
         PermanentError: the source may not be read.
-        TransientError: the document cannot be read just now.
+        TransientError: the document cannot be read just now, or it cannot be told whether there is one.
     """
     orders = []
     for outcome in order_each(source, wishes):
@@ -89,10 +101,14 @@ def order_each(source: str, wishes: Wishes) -> Iterator[Order | ConversionAssets
     parts = _parts(source)
     if parts.scheme == "file" and "file" in wishes.rules.schemes:
         return _orders_from_path(Path(unquote(parts.path)), wishes)
-    if _is_product_path(parts.path.rstrip("/")):
-        wishes.rules.check_name(source)
-        return iter((_product_order(source, None, wishes),))
-    return _orders_from_document(source, wishes)
+    if not _is_product_path(parts.path.rstrip("/")):
+        return _orders_from_document(source, wishes)
+    wishes.rules.check_name(source)
+    if parts.scheme in HTTP_SCHEMES and parts.path.endswith(PRODUCT_SUFFIXES):
+        document = _document_called_like_a_folder(source, wishes)
+        if document is not None:
+            return _orders_from_text(document, source, wishes)
+    return iter((_product_order(source, None, wishes),))
 
 
 def _absolute(path: str) -> Path:
@@ -108,8 +124,8 @@ def _parts(url: str) -> SplitResult:
         parts = urlsplit(url)
         local = parts.hostname in (None, "localhost")
         _ = parts.port
-    except ValueError as error:
-        raise OrderError(redacted(url), f"it is not a URL ({error})", ASK_FOR_PRODUCT) from error
+    except ValueError:  # its text may repeat user name and password
+        raise OrderError(redacted(url), "it is not a URL", ASK_FOR_PRODUCT) from None
     if "@" in parts.netloc:
         raise OrderError(
             redacted(url),
@@ -166,8 +182,23 @@ def _name_of(href: str) -> str:
     return product_name(unquote(urlsplit(href).path).rstrip("/").rpartition("/")[2])
 
 
+def _document_called_like_a_folder(href: str, wishes: Wishes) -> bytes | None:
+    """Read the item that an API has under the name of a product; None where there is none.
+
+    A folder itself often cannot be read. Whether its files can, staging finds out.
+    """
+    with suppress(PermanentError):
+        text = read_document(href, wishes.rules, wishes.credentials)
+        if _json_object(text).get("type") in ("Feature", "FeatureCollection"):
+            return text
+    return None
+
+
 def _orders_from_document(href: str, wishes: Wishes) -> Iterator[Order | ConversionAssetsError]:
-    text = read_document(href, wishes.rules)
+    return _orders_from_text(read_document(href, wishes.rules, wishes.credentials), href, wishes)
+
+
+def _orders_from_text(text: bytes, href: str, wishes: Wishes) -> Iterator[Order | ConversionAssetsError]:
     href = redacted(href)
     return (
         item if isinstance(item, ConversionAssetsError) else _ordered(item, wishes)
@@ -196,12 +227,17 @@ def _items(
 
 
 def _features(text: bytes) -> list[object]:
+    document = _json_object(text)
+    features = document.get("features") if document.get("type") == "FeatureCollection" else None
+    return features if isinstance(features, list) else []
+
+
+def _json_object(text: bytes) -> dict[str, object]:
     with suppress(ValueError, RecursionError):
         document = json.loads(text.decode("utf-8-sig"))
-        if isinstance(document, dict) and document.get("type") == "FeatureCollection":
-            features = document.get("features")
-            return features if isinstance(features, list) else []
-    return []
+        if isinstance(document, dict):
+            return document
+    return {}
 
 
 def _item(feature: object, href: str, schemes: tuple[str, ...]) -> SourceItem | OrderError:
@@ -226,17 +262,31 @@ def _item_order(item: SourceItem, asset: SourceAsset, wishes: Wishes) -> Order:
     href = asset.href if "://" in asset.href else Path(asset.href).as_uri()
     wishes.rules.check_name(href)
     derived_from = item.self_href if "://" in item.self_href else Path(item.self_href).as_uri()
+    for remark in asset.remarks:
+        wishes.remark(f"item {item.id}, asset {asset.key!r:.80}: {remark}")
     return _order(
         item.id,
         href=href,
         derived_from=redacted(derived_from),
         updated=item.updated.isoformat() if item.updated else None,
         wishes=wishes,
+        announced_type=item.product_type,
     ).model_copy(update={"checksum": asset.checksum, "size": asset.size})
 
 
-def _order(item_id: str, *, href: str, derived_from: str, updated: str | None, wishes: Wishes) -> Order:
-    if product_type := _product_type(_name_of(href), item_id):
+def _order(
+    item_id: str,
+    *,
+    href: str,
+    derived_from: str,
+    updated: str | None,
+    wishes: Wishes,
+    announced_type: str | None = None,
+) -> Order:
+    product_type = _type_of_names(_name_of(href), item_id)
+    if announced_type is not None:
+        product_type = _type_of_item(item_id, announced_type, product_type, wishes)
+    if product_type:
         wishes.target.collection_for(product_type)
     key = partition_key(
         item_id,
@@ -257,7 +307,7 @@ def _order(item_id: str, *, href: str, derived_from: str, updated: str | None, w
     )
 
 
-def _product_type(name: str, item_id: str) -> ProductType | None:
+def _type_of_names(name: str, item_id: str) -> ProductType | None:
     """Tell the type of a product as far as names do: its own, then that of its item.
 
     Raises:
@@ -273,15 +323,48 @@ def _product_type(name: str, item_id: str) -> ProductType | None:
     return None
 
 
-def read_document(href: str, rules: HrefRules) -> bytes:
+def _type_of_item(item_id: str, announced: str, named: ProductType | None, wishes: Wishes) -> ProductType:
+    """Hold the ``product:type`` of an item against the type that names tell, which counts where there is one.
+
+    Raises:
+        OrderError: names tell none, and products of the announced type cannot be converted.
+    """
+    try:
+        told = _type_announced(announced)
+    except OrderError as error:
+        if named is None:
+            raise OrderError(
+                f"item {item_id}", f"its product:type is {announced!r:.80}: {error.rule}", error.way_out
+            ) from error
+        told = None
+    if named is not None and told is not named:
+        wishes.remark(
+            f"item {item_id}: its product:type is {announced!r:.80}, by name it is of type"
+            f" {named.legacy_type}, which counts"
+        )
+    return named or told  # type: ignore[return-value] # not both are None
+
+
+def _type_announced(announced: str) -> ProductType:
+    """Read a ``product:type``, which is a legacy type or, in catalogues of EOPF products, an EOPF type."""
+    by_eopf_type = {known.eopf_type: known for known in all_product_types()}
+    return by_eopf_type.get(announced) or product_type_of_legacy(announced)
+
+
+def read_document(href: str, rules: HrefRules, credentials: SourceCredentials | None = None) -> bytes:
     """Read a small document.
+
+    Args:
+        href: where it is.
+        rules: what may be read.
+        credentials: how the server knows us.
 
     Raises:
         OrderError: there is none, or it is larger than 16 MiB.
         TransientError: the source cannot be reached just now.
     """
     content = bytearray()
-    for block in remote_files(href, rules).read(href):
+    for block in (credentials or SourceCredentials()).files(href, rules).read(href):
         content += block
         if len(content) > LARGEST_DOCUMENT:
             raise OrderError(

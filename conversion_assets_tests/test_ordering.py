@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import traceback
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -85,13 +87,49 @@ def test_home_of_the_user_is_understood(tmp_path: Path, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("scheme", ["https", "s3", "http"])
 @pytest.mark.parametrize(
-    "name",
-    [S1_NAME, f"{S1_NAME}/", S3_NAME, f"{S1_NAME}.zip", f"{NAME}.tgz", f"{NAME}.tar.zst", f"{NAME}.TAR"],
+    "name", [f"{S1_NAME}/", f"{S1_NAME}.zip", f"{NAME}.tgz", f"{NAME}.tar.zst", f"{NAME}.TAR"]
 )
 def test_product_elsewhere_is_ordered_without_being_asked_for(scheme: str, name: str) -> None:
     order = one(f"{scheme}://host/a/place/{name}")
+    assert (order.key, order.href) == (NAME, f"{scheme}://host/a/place/{name}")
+
+
+@pytest.mark.parametrize("name", [S1_NAME, S3_NAME])
+@pytest.mark.parametrize(
+    ("status", "content"),
+    [(404, b""), (401, b""), (403, b""), (None, b"<html>a list of files"), (None, b'{"type": "Catalog"}')],
+)
+def test_folder_elsewhere_is_told_from_an_item(
+    name: str, status: int | None, content: bytes, site: HttpFiles
+) -> None:
+    site.add(f"public/{name}", content).status = status
+    order = one(site.url(f"public/{name}"))
+    assert (order.item_id, order.href) == (name.rpartition(".")[0], site.url(f"public/{name}"))
+
+
+@pytest.mark.parametrize("collected", [False, True])
+def test_item_whose_address_ends_like_a_folder_is_an_item(collected: bool, site: HttpFiles) -> None:
+    asset = {"href": "https://download.test/product.zip", "type": "application/zip"}
+    item = feature(S1_NAME, assets={"PRODUCT": asset})
+    document = {"type": "FeatureCollection", "features": [item]} if collected else item
+    site.add(f"items/{S1_NAME}", json.dumps(document).encode())
+    order = one(site.url(f"items/{S1_NAME}"))
+    assert (order.item_id, order.href) == (S1_NAME, asset["href"])
+    assert order.derived_from == site.url(f"items/{S1_NAME}")
+    assert len(site.requests) == 1
+
+
+def test_busy_server_that_may_have_an_item_or_a_folder_is_asked_again_later(site: HttpFiles) -> None:
+    site.add(S1_NAME).status = 503
+    with pytest.raises(TransientError, match="503"):
+        one(site.url(S1_NAME))
+
+
+@pytest.mark.parametrize("name", [S1_NAME, S3_NAME])
+def test_folder_on_s3_is_not_asked_for(name: str) -> None:
+    order = one(f"s3://bucket/a/place/{name}")
     assert order.key == (S3_NAME.removesuffix(".SEN3") if name == S3_NAME else NAME)
-    assert order.href == f"{scheme}://host/a/place/{name}"
+    assert order.href == f"s3://bucket/a/place/{name}"
 
 
 def test_secret_of_a_url_is_kept_out_of_what_is_published() -> None:
@@ -107,6 +145,16 @@ def test_user_and_password_in_a_url_are_refused() -> None:
     with pytest.raises(OrderError, match="user name or password") as caught:
         one(f"https://someone:hunter2@host/{NAME}.zip")
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [f"https://someone:hunter2@{host}/{NAME}.zip" for host in ("ho\u2100st", "[", "host:port")],
+)
+def test_what_is_wrong_with_a_url_is_told_without_its_password(url: str) -> None:
+    with pytest.raises(OrderError, match="it is not a URL") as caught:
+        one(url)
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_item_by_path_and_by_file_url(tmp_path: Path) -> None:
@@ -283,6 +331,61 @@ def test_product_of_a_type_without_mapping_is_refused_at_once(tmp_path: Path) ->
     for source in (f"s3://bucket/{UNKNOWN_TYPE}", product(tmp_path, UNKNOWN_TYPE)):
         with pytest.raises(OrderError, match="has no mapping for its type"):
             one(source)
+
+
+def item_of_type(folder: Path, product_type: str, item_id: str, href: str) -> Path:
+    path = folder / f"{item_id}.json"
+    document = feature(item_id, properties={"product:type": product_type}, assets={"product": {"href": href}})
+    path.write_text(json.dumps(document))
+    return path
+
+
+def remarking(remarks: list[str], wishes: Wishes = WISHES) -> Wishes:
+    return replace(wishes, remark=remarks.append)
+
+
+def test_announced_type_without_mapping_is_refused_at_once(tmp_path: Path) -> None:
+    path = item_of_type(tmp_path, "SL_2_WST___", "X", "s3://b/product.zip")
+    with pytest.raises(OrderError, match=r"item X: its product:type is 'SL_2_WST___'.* no mapping"):
+        one(path)
+
+
+@pytest.mark.parametrize("announced", ["IW_GRDH_1S", "iw_grdh_1s-cog", "S01SIWGRD"])
+def test_announced_type_stands_where_no_name_tells(announced: str, tmp_path: Path) -> None:
+    remarks: list[str] = []
+    path = item_of_type(tmp_path, announced, "X", "s3://b/product.zip")
+    assert one(path, remarking(remarks)).item_id == "X"
+    with pytest.raises(OrderError, match="no target for a product of type S01SIWGRD"):
+        one(path, ONLY_S2)
+    assert remarks == []
+
+
+@pytest.mark.parametrize(
+    ("announced", "remarked"),
+    [("IW_GRDH_1S", False), ("S2MSI1C", True), ("GRD", True), ("SL_2_WST___", True)],
+)
+def test_name_counts_where_the_announced_type_differs(announced: str, remarked: bool, tmp_path: Path) -> None:
+    remarks: list[str] = []
+    path = item_of_type(tmp_path, announced, NAME, f"s3://b/{S1_NAME}.zip")
+    assert one(path, remarking(remarks)).item_id == NAME
+    assert [f"its product:type is {announced!r}" in remark for remark in remarks] == [True] * remarked
+    with pytest.raises(OrderError, match="no target for a product of type S01SIWGRD"):
+        one(path, remarking(remarks, ONLY_S2))
+
+
+def test_checksum_that_cannot_be_used_is_remarked_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    asset = {"href": "s3://b/X.zip", "file:checksum": "an-entity-tag"}
+    path = tmp_path / "item.json"
+    path.write_text(json.dumps(feature("X", assets={"product": asset})))
+    remarks: list[str] = []
+    assert one(path, remarking(remarks)).checksum is None
+    assert caplog.messages == []
+    (remark,) = remarks
+    assert remark.startswith("item X, asset 'product': its file:checksum was left out")
+    one(path)
+    assert caplog.messages == [remark]
 
 
 @pytest.mark.parametrize("name", ["holiday.zip", "S2A_sample.zip", "S2A_32TLN_20240615_0_L2A.zip"])

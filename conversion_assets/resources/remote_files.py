@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, NoReturn
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import httpx
@@ -31,7 +31,10 @@ BLOCK_BYTES = 1 << 20
 HTTP_TIMEOUT = httpx.Timeout(60, connect=20)
 MOST_REDIRECTS = 20
 RETRIED_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
-CREDENTIALS = "credentials come from a netrc file, for S3 from the usual AWS variables"
+CREDENTIALS = (
+    "credentials come from a netrc file or the variables CONVERSION_ASSETS_SOURCE_*, for S3 from"
+    " CONVERSION_ASSETS_S3_* or the usual AWS variables"
+)
 LATER = "It is tried a few times; order it again later."
 
 
@@ -88,7 +91,7 @@ def remote_files(
     Args:
         href: what is to be read.
         rules: what may be.
-        auth: how one HTTP server knows us, besides those of the netrc file.
+        auth: how some HTTP servers know us, besides those of the netrc file.
         s3: how S3 knows us, instead of the usual AWS variables.
 
     Raises:
@@ -157,11 +160,11 @@ class HttpFiles(RemoteFiles):
     The address behind each URL, and behind each redirect, is held to the rules before anything is sent
     there. User name and password of a host come from the user's netrc file: ``~/.netrc``, or the one that
     the variable ``NETRC`` names. They are sent to the server that was asked for, and after a redirect to
-    no other.
+    no other; ``auth`` goes to its own servers, wherever they stand in a chain of redirects.
 
     Args:
         rules: what may be read.
-        auth: how one server knows us; it comes before the netrc file.
+        auth: how some servers know us; it comes before the netrc file.
     """
 
     def __init__(self, rules: HrefRules, auth: OriginAuth | None = None) -> None:
@@ -277,7 +280,8 @@ def _explained(href: str) -> Iterator[None]:
     except ConversionAssetsError:
         raise
     except httpx.HTTPStatusError as error:
-        _explain_status(href, error.response.status_code)
+        # Its text holds the whole URL, which after a redirect may be a signed one.
+        raise _error_of_status(href, error.response.status_code) from None
     except httpx.InvalidURL as error:
         raise OrderError(redacted(href), f"it cannot be followed ({error})", "Check the URL.") from error
     except (httpx.TransportError, ConnectionError, TimeoutError) as error:
@@ -299,7 +303,7 @@ def _explained(href: str) -> Iterator[None]:
             raise PermanentError(
                 redacted(href),
                 f"S3 refused ({type(error).__name__})",
-                "Check endpoint, region and credentials in the usual AWS variables.",
+                "Check endpoint, region and credentials: CONVERSION_ASSETS_S3_* or the usual AWS variables.",
             ) from error
         raise
 
@@ -311,9 +315,9 @@ def _is_passing(error: Exception) -> bool:
     return any(kind.__name__ in ("ConnectionError", "HTTPClientError") for kind in type(error).__mro__)
 
 
-def _explain_status(href: str, status: int) -> NoReturn:
+def _error_of_status(href: str, status: int) -> ConversionAssetsError:
     if status in RETRIED_STATUS:
-        raise TransientError(redacted(href), f"the server answered {status}", LATER)
+        return TransientError(redacted(href), f"the server answered {status}", LATER)
     if status in (httpx.codes.NOT_FOUND, httpx.codes.GONE):
-        raise OrderError(redacted(href), f"the server answered {status}: no such file", "Check the URL.")
-    raise PermanentError(redacted(href), f"the server answered {status}", f"Check the URL; {CREDENTIALS}.")
+        return OrderError(redacted(href), f"the server answered {status}: no such file", "Check the URL.")
+    return PermanentError(redacted(href), f"the server answered {status}", f"Check the URL; {CREDENTIALS}.")

@@ -22,8 +22,8 @@ from pydantic import Field
 from conversion_assets.errors import OrderError, PermanentError, PoisonedInputError, TransientError
 from conversion_assets.orders import Order
 from conversion_assets.progress import percent
-from conversion_assets.resources.remote_files import RemoteFiles, remote_files
-from conversion_assets.resources.s3_storage import S3Storage
+from conversion_assets.resources.remote_files import RemoteFiles
+from conversion_assets.resources.source_credentials import SourceCredentials
 from conversion_assets.safe.faults import InputFaultError
 from conversion_assets.safe.manifest import MANIFEST_NAMES, read_manifest
 from conversion_assets.safe.member_names import member_path
@@ -74,6 +74,18 @@ class Staging(dg.ConfigurableResource, ABC):  # type: ignore[type-arg] # the res
             PoisonedInputError: the checksum announced by the source does not fit.
         """
 
+    def release(self, order: Order) -> None:
+        """Remove what is kept for an order elsewhere than in its folder; the product is published.
+
+        Args:
+            order: the order; one that was never staged is no fault.
+
+        Raises:
+            TransientError: it cannot be removed just now.
+            PermanentError: there is no right to remove it.
+        """
+        del order
+
 
 class CopyStaging(Staging):
     """Copies by itself, over fsspec and HTTPS.
@@ -82,26 +94,31 @@ class CopyStaging(Staging):
         schemes: URL schemes that may be read.
         hosts: see ``HrefRules``.
         private_hosts: see ``HrefRules``.
-        storage: S3 for ``s3:`` URLs; without it, the usual AWS variables tell.
+        credentials: how the sources know us.
     """
 
     schemes: list[str]
     hosts: list[str] = Field(default=[])
     private_hosts: list[str] = Field(default=[])
-    storage: S3Storage | None = None
+    credentials: SourceCredentials | None = None
 
     def stage(self, order: Order, folder: Path, tell: Progress) -> StagedCopy:
         """See ``Staging.stage``."""
         rules = HrefRules(tuple(self.schemes), tuple(self.hosts), tuple(self.private_hosts))
-        remote = remote_files(order.href, rules, s3=self.storage.access() if self.storage else None)
-        name = _file_name(order.href)
+        remote = (self.credentials or SourceCredentials()).files(order.href, rules)
+        name = file_name_of(order.href)
         folder.mkdir(parents=True, exist_ok=True)
         if not name.endswith((".SAFE", ".SEN3")):
             return _copy_archive(remote, order, folder / name, tell)
         return _copy_folder(remote, order.href, folder / name, tell)
 
 
-def _file_name(href: str) -> str:
+def file_name_of(href: str) -> str:
+    """Give the name under which a product is copied.
+
+    Raises:
+        OrderError: it cannot be the name of a file.
+    """
     name = unquote(urlsplit(href).path).rstrip("/").rpartition("/")[2]
     try:
         member_path(name)

@@ -29,29 +29,32 @@ SIGN_IN = "sign-in service"
 REFUSED_REFRESH = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED)
 
 
+Origins = str | tuple[str, ...]
+
+
 class OriginAuth(httpx.Auth):
-    """Authentication with one server.
+    """Authentication with one server, or with several that take the same credential.
 
     Args:
-        origin: a URL of the server; its scheme, host and port count.
+        origin: a URL of the server, or one of each; its scheme, host and port count.
 
     Raises:
         PermanentError: ``origin`` is no URL.
     """
 
-    def __init__(self, origin: str) -> None:
-        self._origin = origin_of(origin)
+    def __init__(self, origin: Origins) -> None:
+        self._origins = tuple(origin_of(url) for url in ((origin,) if isinstance(origin, str) else origin))
 
     def __repr__(self) -> str:
-        scheme, host, port = self._origin
-        return f"{type(self).__name__}({scheme}://{host}:{port})"
+        servers = ", ".join(f"{scheme}://{host}:{port}" for scheme, host, port in self._origins)
+        return f"{type(self).__name__}({servers})"
 
     def covers(self, url: str | httpx.URL) -> bool:
         """Tell whether a URL is one of the server's."""
-        return origin_of(str(url)) == self._origin
+        return origin_of(str(url)) in self._origins
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """Add the credential to a request to the server, and to no other."""
+        """Add the credential to a request to such a server, and to no other."""
         if self.covers(request.url):
             yield from self._signed(request)
         else:
@@ -67,13 +70,13 @@ class HeaderAuth(OriginAuth):
     Args:
         name: of the header.
         value: the secret.
-        origin: a URL of the server.
+        origin: a URL of the server, or one of each.
 
     Raises:
         PermanentError: a header cannot have this value.
     """
 
-    def __init__(self, name: str, value: str, *, origin: str) -> None:
+    def __init__(self, name: str, value: str, *, origin: Origins) -> None:
         super().__init__(origin)
         self._name = name
         self._value = _writable(f"the header {name}", value)
@@ -86,7 +89,7 @@ class HeaderAuth(OriginAuth):
 class CookieAuth(OriginAuth):
     """A fixed cookie, such as ``session``; arguments and errors like ``HeaderAuth``."""
 
-    def __init__(self, name: str, value: str, *, origin: str) -> None:
+    def __init__(self, name: str, value: str, *, origin: Origins) -> None:
         super().__init__(origin)
         self._cookie = f"{name}={_writable(f'the cookie {name}', value, forbidden=';')}"
 
@@ -98,7 +101,7 @@ class CookieAuth(OriginAuth):
 class UserAuth(OriginAuth):
     """User name and password, as HTTP Basic."""
 
-    def __init__(self, user: str, password: str, *, origin: str) -> None:
+    def __init__(self, user: str, password: str, *, origin: Origins) -> None:
         super().__init__(origin)
         self._basic = httpx.BasicAuth(user, password)
 
@@ -127,7 +130,7 @@ class OidcAuth(OriginAuth):
         username: with ``password``, for whom; None for the client itself.
         password: the user's.
         scope: what the token is to allow.
-        origin: a URL of the server that takes the token.
+        origin: a URL of the server that takes the token, or one of each.
         clock: tells seconds that only grow.
 
     Raises:
@@ -143,7 +146,7 @@ class OidcAuth(OriginAuth):
         password: str | None = None,
         scope: str | None = None,
         *,
-        origin: str,
+        origin: Origins,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(origin)
