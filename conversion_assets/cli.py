@@ -120,10 +120,11 @@ def _converted(
     from conversion_assets.ordering import Wishes, order_each  # noqa: PLC0415
     from conversion_assets.orders import TargetRule  # noqa: PLC0415
     from conversion_assets.running import refused, run_order  # noqa: PLC0415
-    from conversion_assets.services import href_rules, type_names  # noqa: PLC0415
+    from conversion_assets.services import order_defaults_now  # noqa: PLC0415
     from conversion_assets.web.addresses import redacted  # noqa: PLC0415
 
     definitions = build_definitions(settings)
+    defaults = order_defaults_now(settings)
     with open_instance(settings) as instance:
         close_abandoned_runs(instance)
         for source in sources:
@@ -131,9 +132,11 @@ def _converted(
                 wishes = Wishes(
                     owner=owner,
                     default_owner=settings.owner,
-                    target=TargetRule.parse(collection, type_names(settings)),
+                    target=TargetRule.parse(collection, defaults.type_names),
                     assets=assets,
-                    rules=href_rules(settings),
+                    rules=defaults.rules,
+                    credentials=defaults.credentials,
+                    remark=console.remark,
                 )
                 orders = order_each(source, wishes)
             except ConversionAssetsError as error:

@@ -68,6 +68,10 @@ class Console:
             )
         return result
 
+    def remark(self, text: str) -> None:
+        """Show what does not hinder an order, but should be known."""
+        self._progress.print(f"[yellow]note[/yellow] {escape(text)}")
+
     def show_standing(self, found: Iterable[Standing], *, detailed: bool) -> None:
         """Show where orders stand."""
         entries = list(found)

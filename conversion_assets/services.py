@@ -20,18 +20,23 @@ from conversion_assets.resources.dask_converter import DaskConverter
 from conversion_assets.resources.facility import Facility
 from conversion_assets.resources.folder_object_store import FolderObjectStore
 from conversion_assets.resources.input_source import InboxFolder
+from conversion_assets.resources.job_service import DialectName, JobService
 from conversion_assets.resources.object_store import ObjectStore
 from conversion_assets.resources.order_defaults import OrderDefaults
+from conversion_assets.resources.osam_bucket_rules import OsamBucketRules
 from conversion_assets.resources.record_store import RecordStore
 from conversion_assets.resources.s3_storage import S3Storage
+from conversion_assets.resources.service_converter import StandardConverter, UpstreamConverter
+from conversion_assets.resources.service_staging import AWS, StandardStaging, UpstreamStaging
+from conversion_assets.resources.source_credentials import SourceCredentials
 from conversion_assets.resources.stac_api_catalogue import StacApiCatalogue
 from conversion_assets.resources.staging import CopyStaging, Staging
 from conversion_assets.resources.static_catalogue import StaticCatalogue
 from conversion_assets.resources.upstream_catalogue import UpstreamCatalogue
 from conversion_assets.safe.type_mapping import names_of_types, read_type_mapping
 from conversion_assets.settings import PREFIX, Settings
-from conversion_assets.web.addresses import HrefRules
 
+DPR_PREFIX = "/dpr"
 S3_KEY = (f"{PREFIX}S3_ACCESS_KEY", "S3_ACCESSKEY")
 S3_SECRET = (f"{PREFIX}S3_SECRET_KEY", "S3_SECRETKEY")
 S3_TOKEN = (f"{PREFIX}S3_SESSION_TOKEN",)
@@ -39,6 +44,7 @@ API_KEY = (f"{PREFIX}API_KEY", "RSPY_APIKEY")
 SESSION_COOKIE = (f"{PREFIX}SESSION_COOKIE", "RSPY_OAUTH2_COOKIE")
 OIDC_CLIENT_SECRET = (f"{PREFIX}OIDC_CLIENT_SECRET",)
 OIDC_PASSWORD = (f"{PREFIX}OIDC_PASSWORD",)
+SOURCE_API_KEY = (f"{PREFIX}SOURCE_API_KEY",)
 SOURCE_CLIENT_SECRET = (f"{PREFIX}SOURCE_OIDC_CLIENT_SECRET",)
 SOURCE_PASSWORD = (f"{PREFIX}SOURCE_OIDC_PASSWORD",)
 DASK_TOKEN = (f"{PREFIX}DASK_GATEWAY_TOKEN", "JUPYTERHUB_API_TOKEN")
@@ -60,22 +66,30 @@ def type_names(settings: Settings) -> dict[str, str]:
     return names_of_types(read_type_mapping(path)) if path else {}
 
 
-def href_rules(settings: Settings) -> HrefRules:
-    """Give what may be read of what orders and documents name."""
-    return HrefRules(settings.schemes, settings.hosts, settings.private_hosts)
+def order_defaults(settings: Settings) -> OrderDefaults:
+    """Give what holds for orders that say nothing else."""
+    return OrderDefaults(
+        owner=settings.owner,
+        schemes=list(settings.schemes),
+        hosts=list(settings.hosts),
+        private_hosts=list(settings.private_hosts),
+        type_names=type_names(settings),
+        credentials=_source_credentials(settings),
+    )
+
+
+def order_defaults_now(settings: Settings) -> OrderDefaults:
+    """Give the same where orders are made outside Dagster, with secrets as the environment has them."""
+    with dg.build_resources({"order_defaults": order_defaults(settings)}) as ready:
+        defaults: OrderDefaults = ready.order_defaults
+    return defaults
 
 
 def resources_for(settings: Settings) -> dict[str, Any]:
     """Give the resources that the assets and sensors ask for, by name."""
     return {
         "records": RecordStore(root=str(settings.home / "records")),
-        "order_defaults": OrderDefaults(
-            owner=settings.owner,
-            schemes=list(settings.schemes),
-            hosts=list(settings.hosts),
-            private_hosts=list(settings.private_hosts),
-            type_names=type_names(settings),
-        ),
+        "order_defaults": order_defaults(settings),
         "archive_limits": ArchiveLimits(
             max_entries=settings.archive_max_entries,
             max_bytes=settings.archive_max_bytes,
@@ -130,18 +144,77 @@ def _authentication(settings: Settings) -> Authentication:
     )
 
 
+def _source_credentials(settings: Settings) -> SourceCredentials:
+    ours = settings.s3_endpoint or secret((*S3_KEY, *S3_SECRET, *S3_TOKEN))
+    return SourceCredentials(
+        origins=list(settings.source_origins),
+        authentication=Authentication(
+            api_key=secret(SOURCE_API_KEY),
+            oidc_token_url=settings.source_oidc_token_url,
+            oidc_client_id=settings.source_oidc_client_id,
+            oidc_client_secret=secret(SOURCE_CLIENT_SECRET),
+            oidc_username=settings.source_oidc_username,
+            oidc_password=secret(SOURCE_PASSWORD),
+        ),
+        storage=_s3_storage(settings) if ours else None,
+    )
+
+
 def _staging(settings: Settings) -> Staging:
     copying = CopyStaging(
         schemes=list(settings.schemes),
         hosts=list(settings.hosts),
         private_hosts=list(settings.private_hosts),
+        credentials=_source_credentials(settings),
     )
     if settings.roles.staging == "copy":
         return copying
-    raise NotImplementedError
+    return _staging_service(settings, copying)
+
+
+def _staging_service(settings: Settings, copying: CopyStaging) -> Staging:
+    url, storage = settings.url_of_staging or "", _s3_storage(settings)
+    if settings.roles.staging == "ogc":
+        service = _job_service(settings, "staging service", url, settings.staging_process, "standard")
+        return StandardStaging(
+            service=service, copying=copying, storage=storage, destination=_staging_destination(settings)
+        )
+    service = _job_service(settings, "staging service", url, settings.staging_process, "upstream-staging")
+    return UpstreamStaging(
+        service=service,
+        copying=copying,
+        storage=storage,
+        catalogue_url=settings.url_of_catalogue or url,
+        authentication=_authentication(settings),
+        owner=settings.owner,
+        collection=settings.staging_collection,
+        station=settings.s3_endpoint or AWS,
+    )
+
+
+def _staging_destination(settings: Settings) -> str:
+    """Give the folder in which a standard staging service puts its copies."""
+    if settings.roles.object_store == "folder":
+        return (settings.home / "staged").as_uri()
+    return f"s3://{settings.s3_staging_bucket or settings.bucket}/.staged"
+
+
+def _job_service(settings: Settings, name: str, url: str, process: str, dialect: DialectName) -> JobService:
+    return JobService(
+        name=name,
+        url=url,
+        process=process,
+        dialect=dialect,
+        authentication=_authentication(settings),
+        notes=str(settings.home / "jobs" / name.replace(" ", "-")),
+        time_limit_seconds=settings.job_time_limit_seconds,
+        stall_limit_seconds=settings.job_stall_limit_seconds,
+    )
 
 
 def _bucket_rules(settings: Settings) -> BucketRules:
+    if settings.roles.bucket_rules == "osam":
+        return OsamBucketRules(url=settings.url_of_osam or "", authentication=_authentication(settings))
     path = str(settings.bucket_rules) if settings.bucket_rules else None
     return CsvBucketRules(path=path, bucket=settings.bucket)
 
@@ -149,10 +222,38 @@ def _bucket_rules(settings: Settings) -> BucketRules:
 def _converter(settings: Settings) -> Converter:
     if settings.roles.converter in ("dask", "dask-gateway"):
         return _dask_converter(settings)
+    if settings.roles.converter in ("ogc", "rs"):
+        return _converting_service(settings)
     return ChildProcessConverter(
         threads=settings.threads,
         memory_limit_bytes=settings.memory_limit_bytes,
         time_limit_seconds=settings.time_limit_seconds,
+    )
+
+
+def _converting_service(settings: Settings) -> Converter:
+    name, url, process = "converting service", settings.url_of_converter or "", settings.converter_process
+    if settings.roles.converter == "ogc":
+        return StandardConverter(
+            threads=settings.threads,
+            service=_job_service(settings, name, url, process, "standard"),
+            storage=_s3_storage(settings),
+            version=settings.converter_eopf_version,
+            memory_limit_bytes=settings.memory_limit_bytes,
+            time_limit_seconds=settings.time_limit_seconds,
+        )
+    url = f"{url.rstrip('/').removesuffix(DPR_PREFIX)}{DPR_PREFIX}"
+    return UpstreamConverter(
+        threads=settings.threads,
+        service=_job_service(settings, name, url, process, "upstream-dpr"),
+        storage=_s3_storage(settings),
+        version=settings.converter_eopf_version,
+        memory_limit_bytes=settings.memory_limit_bytes,
+        time_limit_seconds=settings.time_limit_seconds,
+        cluster_label=settings.dask_cluster_label or "",
+        cluster_instance=settings.dask_cluster_instance or "",
+        dask_gateway_address=settings.dask_gateway_address or "",
+        jupyter_token=secret(DASK_TOKEN),
     )
 
 

@@ -128,9 +128,9 @@ class Settings(BaseSettings):
         oidc_client_id: client there.
         oidc_username: user of the password grant; without one it is the client credentials grant.
         oidc_scope: scope to ask for.
-        source_origin: origin of the products' downloads that ask for OIDC, such as
-            ``https://download.example.org``.
-        source_oidc_token_url: token endpoint for downloads.
+        source_origins: servers of products and of their items that ask for credentials, such as
+            ``https://download.example.org``; only they are given those of sources.
+        source_oidc_token_url: token endpoint for these servers.
         source_oidc_client_id: client there.
         source_oidc_username: user of the password grant there.
         product_type_mapping: upstream table of product types, compared with ours.
@@ -219,7 +219,7 @@ class Settings(BaseSettings):
     oidc_client_id: str | None = None
     oidc_username: str | None = None
     oidc_scope: str | None = None
-    source_origin: str | None = None
+    source_origins: Names = ()
     source_oidc_token_url: str | None = None
     source_oidc_client_id: str | None = None
     source_oidc_username: str | None = None
@@ -232,7 +232,7 @@ class Settings(BaseSettings):
     conversion_slots: int = Field(default=0, ge=0)
     catalogue_slots: int = Field(default=0, ge=0)
 
-    @field_validator("schemes", "hosts", "private_hosts", mode="before")
+    @field_validator("schemes", "hosts", "private_hosts", "source_origins", mode="before")
     @classmethod
     def _separated(cls, value: object) -> object:
         """Read ``file,s3,https``."""

@@ -72,6 +72,11 @@ def test_product_elsewhere_is_shown_by_its_address(
     assert "open_datatree" not in shown
 
 
+def test_remark_is_shown_as_it_is_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+    Console(as_json=True).remark("asset '[red]': left out")
+    assert tuple(capsys.readouterr()) == ("", "note asset '[red]': left out\n")
+
+
 def test_failure_is_shown_to_people_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
     Console(as_json=False).show(FAILURE)
     shown = capsys.readouterr()

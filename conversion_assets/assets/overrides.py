@@ -64,6 +64,7 @@ class OrderOverrides(dg.Config):
             default_owner=owner,
             assets=tuple(self.assets),
             rules=defaults.rules,
+            credentials=defaults.credentials,
         )
         for order in orders_from(source, wishes):
             if key == order.item_id or (former is not None and former.item_id == order.item_id):

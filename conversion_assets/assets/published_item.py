@@ -10,11 +10,14 @@ from conversion_assets.checks.specs import judged
 from conversion_assets.records import DescribedProduct, PublishedProduct
 from conversion_assets.resources.catalogue import Catalogue, CollectionSpec
 from conversion_assets.resources.object_store import ObjectStore
+from conversion_assets.resources.staging import Staging
 from conversion_assets.tracing import span
 
 
 @step(kinds={"stac"}, pool="catalogue")
-def published_item(stac_item: DescribedProduct, catalogue: Catalogue, object_store: ObjectStore) -> Result:
+def published_item(
+    stac_item: DescribedProduct, catalogue: Catalogue, object_store: ObjectStore, staging: Staging
+) -> Result:
     """The item where readers find it: added or replaced, read back and compared.
 
     Only then are the staged copies of the input removed.
@@ -25,6 +28,7 @@ def published_item(stac_item: DescribedProduct, catalogue: Catalogue, object_sto
         href = catalogue.publish(stac_item.item, spec)
     finding = publication_finding(stac_item.item, catalogue.read(href))
     yield from judged("published_item", stac_item.item["id"], [finding])
+    staging.release(order)
     object_store.release(order.key)
     record = PublishedProduct.of(stac_item, href)
     yield materialized(record, published_metadata(record, watch.seconds()))

@@ -14,6 +14,7 @@ from conversion_assets.ordering import Wishes, order_each
 from conversion_assets.orders import Order
 from conversion_assets.partitions import order_event, safe_items
 from conversion_assets.resources.input_source import Arrival, InputSource
+from conversion_assets.resources.order_defaults import OrderDefaults
 
 CURSOR_VERSION = 1
 SECONDS_BETWEEN_TICKS = 15
@@ -29,14 +30,13 @@ class Taken:
     refusals: tuple[str, ...] = ()
 
 
-def inbox_sensor(wishes: Wishes, most_per_tick: int) -> dg.SensorDefinition:
+def inbox_sensor(most_per_tick: int) -> dg.SensorDefinition:
     """Build the sensor.
 
     All it does goes through one result, so that a crash at any point neither loses nor doubles an
     order: the cursor remembers what was taken, and the run key names the order and its version.
 
     Args:
-        wishes: owner and target of the orders it makes.
         most_per_tick: how many orders one tick makes; the rest follows with the next. An arrival is taken
             whole: one that stands for more orders is taken alone.
     """
@@ -49,8 +49,15 @@ def inbox_sensor(wishes: Wishes, most_per_tick: int) -> dg.SensorDefinition:
         description="Orders each product that is dropped into the inbox folder, once it is complete.",
     )
     def inbox(
-        context: dg.SensorEvaluationContext, input_source: InputSource
+        context: dg.SensorEvaluationContext, input_source: InputSource, order_defaults: OrderDefaults
     ) -> dg.SensorResult | dg.SkipReason:
+        wishes = Wishes(
+            owner=order_defaults.owner,
+            default_owner=order_defaults.owner,
+            rules=order_defaults.rules,
+            credentials=order_defaults.credentials,
+            remark=context.log.warning,
+        )
         known = read_cursor(context.cursor)
         present = input_source.arrivals()
         new = [arrival for arrival in present if known.get(arrival.name) != arrival.version]

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 
 import dagster as dg
-import httpx
-from pydantic import Field, PrivateAttr
+from pydantic import Field
 
 from conversion_assets.errors import PermanentError
-from conversion_assets.web.authentication import CookieAuth, HeaderAuth, OidcAuth
+from conversion_assets.web.authentication import CookieAuth, HeaderAuth, OidcAuth, OriginAuth
 
 SESSION = "session"
+
+_made: dict[tuple[object, ...], OriginAuth | None] = {}
+_making = threading.Lock()
 
 
 class Authentication(dg.ConfigurableResource):  # type: ignore[type-arg] # the resource provides itself
@@ -42,36 +45,38 @@ class Authentication(dg.ConfigurableResource):  # type: ignore[type-arg] # the r
     oidc_password: str | None = Field(default=None, repr=False)
     oidc_scope: str | None = None
 
-    _made: dict[str, httpx.Auth | None] = PrivateAttr(default_factory=dict)
-
-    def auth(self, origin_url: str) -> httpx.Auth | None:
-        """Give what proves it to one service; the same object every time, for it keeps its token.
+    def auth(self, *origin_urls: str) -> OriginAuth | None:
+        """Give what proves it to a service; always the same object in one process, for it keeps its token.
 
         Args:
-            origin_url: URL of the service; credentials go to its scheme, host and port only.
+            origin_urls: URLs of the servers of the service; credentials go to their schemes, hosts and ports
+                only.
 
         Raises:
             PermanentError: a token endpoint without a client.
         """
-        if origin_url not in self._made:
-            self._made[origin_url] = self._make(origin_url)
-        return self._made[origin_url]
+        # Dagster makes a resource anew for each run and tick.
+        known = (*(getattr(self, name) for name in type(self).model_fields), *origin_urls)
+        with _making:
+            if known not in _made:
+                _made[known] = self._make(origin_urls)
+            return _made[known]
 
     def secrets(self) -> Iterator[str]:
         """Give the secrets, for those who keep them out of texts."""
         every = (self.api_key, self.session_cookie, self.oidc_client_secret, self.oidc_password)
         yield from filter(None, every)
 
-    def _make(self, origin: str) -> httpx.Auth | None:
+    def _make(self, origins: tuple[str, ...]) -> OriginAuth | None:
         if self.oidc_token_url:
-            return self._oidc(self.oidc_token_url, origin)
+            return self._oidc(self.oidc_token_url, origins)
         if self.api_key:
-            return HeaderAuth(self.api_key_header, self.api_key, origin=origin)
+            return HeaderAuth(self.api_key_header, self.api_key, origin=origins)
         if self.session_cookie:
-            return CookieAuth(SESSION, self.session_cookie, origin=origin)
+            return CookieAuth(SESSION, self.session_cookie, origin=origins)
         return None
 
-    def _oidc(self, token_url: str, origin: str) -> httpx.Auth:
+    def _oidc(self, token_url: str, origins: tuple[str, ...]) -> OriginAuth:
         if not self.oidc_client_id:
             raise PermanentError(
                 f"OIDC at {token_url}",
@@ -85,5 +90,5 @@ class Authentication(dg.ConfigurableResource):  # type: ignore[type-arg] # the r
             username=self.oidc_username or None,
             password=self.oidc_password or None,
             scope=self.oidc_scope or None,
-            origin=origin,
+            origin=origins,
         )

@@ -128,12 +128,17 @@ def read_rules(path: Path) -> tuple[BucketRule, ...]:
         raise PermanentError(path, f"the bucket rules cannot be read ({error})", WRITE_ROWS) from error
     rows = csv.reader(text.splitlines(keepends=True))
     try:
-        return tuple(_rule(row) for row in rows if row)
+        return tuple(rule_of_row(row) for row in rows if row)
     except (csv.Error, ValueError) as error:
         raise PermanentError(f"{path}, line {rows.line_num}", f"{error}", WRITE_ROWS) from error
 
 
-def _rule(row: list[str]) -> BucketRule:
+def rule_of_row(row: list[str]) -> BucketRule:
+    """Read one row.
+
+    Raises:
+        ValueError: it breaks a rule.
+    """
     if len(row) != len(COLUMNS):
         raise ValueError(f"a bucket rule has {len(COLUMNS)} columns, this one {len(row)}")
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dagster as dg
 from pydantic import Field
 
+from conversion_assets.resources.source_credentials import SourceCredentials
 from conversion_assets.web.addresses import HrefRules
 
 
@@ -17,6 +18,7 @@ class OrderDefaults(dg.ConfigurableResource):  # type: ignore[type-arg] # the re
         hosts: see ``HrefRules``.
         private_hosts: see ``HrefRules``.
         type_names: other names of EOPF product types that target rules may use.
+        credentials: how the servers that orders lead to know us.
     """
 
     owner: str
@@ -24,6 +26,7 @@ class OrderDefaults(dg.ConfigurableResource):  # type: ignore[type-arg] # the re
     hosts: list[str] = Field(default=[])
     private_hosts: list[str] = Field(default=[])
     type_names: dict[str, str] = Field(default={})
+    credentials: SourceCredentials | None = None
 
     @property
     def rules(self) -> HrefRules:

@@ -46,7 +46,8 @@ def explained(subject: str) -> Iterator[None]:
         found = _fault(subject, error)
         if found is None:
             raise
-        raise found from error
+        # Without what is behind it: Dagster keeps the texts of the whole chain.
+        raise found from None
 
 
 def _fault(subject: str, error: Exception) -> ConversionAssetsError | None:

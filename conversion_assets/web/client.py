@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import random
 import ssl
 import time
@@ -307,6 +308,12 @@ class _Failure:
     passing: bool = False
     never_sent: bool = False
     wanted_delay: float | None = None
+
+
+def keep_addresses_out_of_logs() -> None:
+    """Silence what httpx logs of each request: whole URLs with their queries, and all headers."""
+    for logger in map(logging.getLogger, ("httpx", "httpcore")):
+        logger.setLevel(max(logger.level, logging.WARNING))
 
 
 @cache

@@ -122,8 +122,8 @@ def test_scheme_must_be_allowed(instance: dg.DagsterInstance) -> None:
     with pytest.raises(OrderError, match="not allowed"):
         OrderOverrides(source=f"http://host/{S1_NAME}").applied(instance, NAME, DEFAULTS)
     http = OrderDefaults(owner="local", schemes=["http"])
-    allowed = OrderOverrides(source=f"http://host/{S1_NAME}").applied(instance, NAME, http)
-    assert allowed.href == f"http://host/{S1_NAME}"
+    allowed = OrderOverrides(source=f"http://host/{NAME}.zip").applied(instance, NAME, http)
+    assert allowed.href == f"http://host/{NAME}.zip"
 
 
 def test_default_owner_is_taken_where_nobody_is_named(instance: dg.DagsterInstance, tmp_path: Path) -> None:

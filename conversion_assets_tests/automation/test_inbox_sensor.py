@@ -21,16 +21,14 @@ from conversion_assets.instance import open_instance, prepare_home
 from conversion_assets.ordering import Wishes
 from conversion_assets.partitions import order_of, safe_items
 from conversion_assets.resources.input_source import Arrival, InboxFolder
+from conversion_assets.resources.order_defaults import OrderDefaults
 from conversion_assets.settings import Settings
 from conversion_assets.web.addresses import HrefRules
 from conversion_assets_tests.resources.http_files import serving
 from conversion_assets_tests.safe.products import S1_NAME, S3_NAME, product
 
-WISHES = Wishes(
-    owner="local",
-    default_owner="local",
-    rules=HrefRules(("file", "s3", "http"), private_hosts=("127.0.0.1",)),
-)
+DEFAULTS = OrderDefaults(owner="local", schemes=["file", "s3", "http"], private_hosts=["127.0.0.1"])
+WISHES = Wishes(owner="local", default_owner="local", rules=DEFAULTS.rules)
 S1_KEY, S3_KEY = S1_NAME.removesuffix(".SAFE"), S3_NAME.removesuffix(".SEN3")
 Tick = Callable[..., dg.SensorResult | str]
 
@@ -50,10 +48,11 @@ def tick(inbox: Path) -> Iterator[Tick]:
 
         def evaluate(*, most: int = 50, stable_seconds: float = 0) -> dg.SensorResult | str:
             source = InboxFolder(folder=str(inbox), stable_seconds=stable_seconds)
-            context = dg.build_sensor_context(
-                instance=instance, cursor=cursors[0], resources={"input_source": source}
-            )
-            result: Any = inbox_sensor(WISHES, most)(context)
+            resources = {"input_source": source, "order_defaults": DEFAULTS}
+            with dg.build_sensor_context(
+                instance=instance, cursor=cursors[0], resources=resources
+            ) as context:
+                result: Any = inbox_sensor(most)(context)
             if isinstance(result, dg.SkipReason):
                 cursors[0] = context.cursor
                 return str(result.skip_message)
@@ -88,6 +87,16 @@ def test_each_arrival_becomes_one_order_once(inbox: Path, tick: Tick) -> None:
     (inbox / "item.json").write_text(json.dumps(feature("X")))
     assert sorted(keys(tick())) == sorted([S1_KEY, S3_KEY, "X"])
     assert tick() == "Nothing new in the inbox (3 known)."
+
+
+def test_what_should_be_known_of_an_order_is_logged(
+    inbox: Path, tick: Tick, capfd: pytest.CaptureFixture[str]
+) -> None:
+    document = feature("X") | {"properties": {"product:type": "S2MSI1C"}}
+    document["assets"]["product"]["href"] = f"s3://bucket/{S1_NAME}"
+    (inbox / "item.json").write_text(json.dumps(document))
+    assert keys(tick()) == ["X"]
+    assert "item X: its product:type is 'S2MSI1C', by name it is of type IW_GRDH_1S" in capfd.readouterr().err
 
 
 def test_feature_collection_becomes_many_orders(inbox: Path, tick: Tick) -> None:

@@ -80,7 +80,9 @@ def _unpacked(content: bytes) -> Iterator[bytes]:
     yield from _inflated(content)
     for encoded in ENCODED.findall(content):
         with suppress(ValueError):
-            decoded = b64decode(encoded + b"=" * (-len(encoded) % 4), altchars=b"-_" if b"_" in encoded else None)
+            decoded = b64decode(
+                encoded + b"=" * (-len(encoded) % 4), altchars=b"-_" if b"_" in encoded else None
+            )
             yield decoded
             yield from _inflated(decoded)
 
@@ -108,7 +110,8 @@ def _cells(database: Path) -> Iterator[tuple[str, bytes]]:
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
         connection.text_factory = bytes
         tables = [
-            name.decode() for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            name.decode()
+            for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
         ]
         for table in tables:
             for row in connection.execute(f'SELECT * FROM "{table}"'):  # noqa: S608 - a name from the database itself
@@ -128,7 +131,7 @@ Seen = dict[str, str]
 
 @contextmanager
 def watching(root: int) -> Iterator[Seen]:
-    """Note what others can read of the processes that a process starts: commands, the engine's environment."""
+    """Note what others can see of a process and those that it starts; of the engine its environment, too."""
     seen: Seen = {}
     over = threading.Event()
     watcher = threading.Thread(target=_watch, args=(psutil.Process(root), seen, over.is_set))

@@ -72,10 +72,9 @@ def make_small(kind: ProductKind, folder: Path) -> Path:
 
 def published_products(factory: pytest.TempPathFactory) -> PublishedProducts:
     """Give the shared home; the first process that asks makes it, others wait."""
-    base = factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "published"
+    folder = session_folder(factory, "published")
     note = folder / "published.json"
-    with _alone(folder):
+    with alone(folder):
         if not note.exists():
             note.write_text(_publish(folder).model_dump_json())
         return PublishedProducts.model_validate_json(note.read_bytes())
@@ -104,8 +103,15 @@ def _publish(folder: Path) -> PublishedProducts:
     )
 
 
+def session_folder(factory: pytest.TempPathFactory, name: str) -> Path:
+    """Name a folder that all processes of a test session share."""
+    base = factory.getbasetemp()
+    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+
+
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> Iterator[None]:
+    """Let one process at a time make what a folder is to hold."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import socket
+import traceback
 from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from conversion_assets.errors import OrderError, PermanentError, PoisonedInputError
+from conversion_assets.errors import ConversionAssetsError, OrderError, PermanentError, PoisonedInputError
 from conversion_assets.resources.remote_files import MOST_REDIRECTS, remote_files
 from conversion_assets.web.addresses import HrefRules
 from conversion_assets.web.authentication import CookieAuth, HeaderAuth, OidcAuth, OriginAuth, UserAuth
@@ -113,6 +114,26 @@ def test_credentials_do_not_follow_to_another_server(kind: str, site: Site, tmp_
     assert sent == {"/first": value, "/second": value, "/third": None, "/fourth": value}
     (third,) = site.asked_for("/third")
     assert "hunter2" not in str(third.headers)
+
+
+def test_several_servers_may_take_one_credential(site: Site) -> None:
+    with serving_replies() as third:
+        site.on("/catalogue", redirect(f"{site.other_root}/download"))
+        site.on("/download", redirect(f"{third.root}/mirror"))
+        third.on("/mirror", Reply(body=b"content"))
+        auth = HeaderAuth("x-api-key", "hunter2", origin=(site.root, site.other_root))
+        assert read(f"{site.root}/catalogue", auth=auth) == b"content"
+        assert [asked.headers.get("x-api-key") for asked in site.asked] == ["hunter2", "hunter2"]
+        assert "hunter2" not in str(third.asked[0].headers)
+
+
+@pytest.mark.parametrize("status", [403, 404, 503])
+def test_signature_of_a_redirect_is_not_told(status: int, site: Site) -> None:
+    site.on("/x", redirect("/signed?X-Amz-Signature=hunter2"))
+    site.on("/signed", Reply(status))
+    with pytest.raises(ConversionAssetsError, match=str(status)) as caught:
+        read(f"{site.root}/x")
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_authentication_comes_before_the_netrc_file(site: Site, tmp_path: Path) -> None:

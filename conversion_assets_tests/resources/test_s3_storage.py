@@ -5,6 +5,7 @@ import pytest
 
 from conversion_assets.resources.s3_object_store import S3ObjectStore
 from conversion_assets.resources.s3_storage import S3Storage
+from conversion_assets.resources.source_credentials import SourceCredentials
 from conversion_assets.resources.staging import CopyStaging
 from conversion_assets.storage.access import S3Access
 
@@ -18,15 +19,16 @@ def test_secrets_come_from_the_environment_and_stand_nowhere(
 
     @dg.op
     def use(object_store: S3ObjectStore, staging: CopyStaging, plain: CopyStaging) -> str:
-        assert staging.storage
-        assert plain.storage is None
-        seen.extend([object_store.storage.access(), staging.storage.access()])
-        return f"{object_store!r} {staging!r} {staging.storage} {seen}"
+        assert plain.credentials is None
+        assert staging.credentials
+        assert staging.credentials.storage
+        seen.extend([object_store.storage.access(), staging.credentials.storage.access()])
+        return f"{object_store!r} {staging!r} {staging.credentials} {seen}"
 
     storage = S3Storage(aws_access_key_id=dg.EnvVar("KEY"), aws_secret_access_key=dg.EnvVar("SECRET"))
     resources = {
         "object_store": S3ObjectStore(root=str(tmp_path), storage=storage),
-        "staging": CopyStaging(schemes=["s3"], storage=storage),
+        "staging": CopyStaging(schemes=["s3"], credentials=SourceCredentials(storage=storage)),
         "plain": CopyStaging(schemes=["s3"]),
     }
 

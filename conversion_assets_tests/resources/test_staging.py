@@ -17,6 +17,7 @@ from conversion_assets.errors import (
 )
 from conversion_assets.orders import Order
 from conversion_assets.resources.s3_storage import S3Storage
+from conversion_assets.resources.source_credentials import SourceCredentials
 from conversion_assets.resources.staging import CopyStaging, StagedCopy, file_href
 from conversion_assets.safe.manifest import MANIFEST_NAMES
 from conversion_assets.stac.checksums import Checksum
@@ -399,7 +400,7 @@ def test_archive_over_our_own_s3(
     s3.put_object(Bucket=bucket, Key=ARCHIVE, Body=CONTENT)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     storage = S3Storage(endpoint_url=s3_endpoint, aws_access_key_id="ours", aws_secret_access_key="ours")  # noqa: S106 - any
-    staging = CopyStaging(schemes=["s3"], storage=storage)
+    staging = CopyStaging(schemes=["s3"], credentials=SourceCredentials(storage=storage))
     copy = staging.stage(order(f"s3://{bucket}/{ARCHIVE}"), staged, lambda _: None)
     assert copy.path.read_bytes() == CONTENT
 

@@ -40,7 +40,9 @@ def test_what_is_no_regular_expression_is_compared_as_it_is(table: Path) -> None
     assert not broken.is_of("SR_2_CP")
 
 
-@pytest.mark.parametrize("text", ["", "types: []", "types: {}", "- 1", "types: [{productType: X}]", "{", "\x00"])
+@pytest.mark.parametrize(
+    "text", ["", "types: []", "types: {}", "- 1", "types: [{productType: X}]", "{", "\x00"]
+)
 def test_another_document_is_refused(text: str, tmp_path: Path) -> None:
     path = tmp_path / "types.yaml"
     path.write_text(text)
