@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Callable
 from fnmatch import fnmatchcase
 from http import HTTPStatus
 
@@ -38,6 +40,7 @@ class OsamBucketRules(BucketRules):
     timeout: float = 10
 
     _rules: tuple[BucketRule, ...] | None = PrivateAttr(default=None)
+    _sleep: Callable[[float], None] = PrivateAttr(default=time.sleep)
 
     def rule_for(self, owner: str, collection: str, product_type: str) -> BucketRule:
         """See ``BucketRules.rule_for``; a client of upstream that would choose otherwise is warned of."""
@@ -61,14 +64,16 @@ class OsamBucketRules(BucketRules):
             timeout=self.timeout,
             service="bucket rules",
             secrets=set(self.authentication.secrets()),
+            sleep=self._sleep,
         )
         with client:
             answer = client.get(PATH, expect=(HTTPStatus.OK,))
         rows = answer.json
         if not isinstance(rows, list) or not rows:
+            is_empty = rows == [] or answer.text.strip() == "null"
             raise PermanentError(
                 f"bucket rules ({client.base_url}{PATH})",
-                "the service has no rules" if rows in (None, []) else "its answer is no list of rows",
+                "the service has no rules" if is_empty else "its answer is no list of rows",
                 "Give the service its file of rules (BUCKET_CONFIG_FILE_PATH).",
             )
         return tuple(self._rule(row, number) for number, row in enumerate(rows, start=1))

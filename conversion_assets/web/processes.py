@@ -482,7 +482,7 @@ class _Watch:
 
     def _require_time(self) -> None:
         now, last = self._client.now(), self._client.summary(self._heard)
-        if now - self._began > self._limits.deadline:
+        if now - self._began >= self._limits.deadline:
             raise PermanentError(
                 f"job {self._job_id}",
                 f"it has not ended after {self._limits.deadline:,.0f} s; the last that was heard: {last}",

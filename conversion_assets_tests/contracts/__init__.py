@@ -2,4 +2,4 @@
 
 import pytest
 
-pytest.register_assert_rewrite(f"{__name__}.catalogue", f"{__name__}.object_store")
+pytest.register_assert_rewrite(f"{__name__}.catalogue", f"{__name__}.object_store", f"{__name__}.staging")

@@ -245,7 +245,7 @@ def _visit(folder: Path, services: Services) -> Visit:
         product=_path_of(result["product"], objects),
         objects=objects,
         item=item,
-        opened=_opened(home, result, item, services.store),
+        opened=_opened(told_statement(home, variables), result, item, services.store),
     )
 
 
@@ -350,7 +350,7 @@ def _read_item(href: str, services: Services) -> Document:
 
 
 def _opened(
-    home: Path, result: Document, item: Document, store: Store | None
+    as_told: str, result: Document, item: Document, store: Store | None
 ) -> list[tuple[list[str], str, str]]:
     """Open the product as a reader would who has nothing of ours but the metadata and the item."""
     href = item["assets"]["product"]["href"]
@@ -362,7 +362,7 @@ def _opened(
     followed = f'xarray.open_datatree("{href}", engine="zarr"{options})'
     done = subprocess.run(
         [sys.executable, "-c", READER],
-        input=json.dumps([told_statement(home), followed]),
+        input=json.dumps([as_told, followed]),
         env=neutral() | (store.variables if store else {}),
         capture_output=True,
         text=True,
@@ -373,10 +373,11 @@ def _opened(
     return found
 
 
-def told_statement(home: Path) -> str:
+def told_statement(home: Path, variables: Mapping[str, str]) -> str:
     """Read from Dagster's history how the one product of a home is to be opened."""
+    ours = {**variables, "DAGSTER_HOME": str(home / "dagster")}
     with (
-        patch.dict(os.environ, DAGSTER_HOME=str(home / "dagster")),
+        patch.dict(os.environ, ours),
         open_instance(Settings(home=home)) as instance,
     ):
         event = instance.get_latest_materialization_event(dg.AssetKey("zarr_product"))

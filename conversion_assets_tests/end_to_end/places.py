@@ -107,6 +107,7 @@ def rs(folder: Path) -> Iterator[Services]:
             "RSPY_HOST_DPR_SERVICE": dpr.url,
             "RSPY_HOST_OSAM": osam.url,
             "RSPY_HOST_USER": OWNER,
+            "RSPY_APIKEY": "",  # so that the cookie counts
             "S3_ENDPOINT": store.variables["AWS_ENDPOINT_URL"],
             "S3_REGION": REGION,
             "DASK_GATEWAY_ADDRESS": "http://127.0.0.1:9",

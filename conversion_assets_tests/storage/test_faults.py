@@ -49,6 +49,9 @@ def told(server: Refusing) -> ConversionAssetsError:
     with pytest.raises(ConversionAssetsError) as caught:
         stored_sizes(access.filesystem(), Prefix("products", "a"))
     assert "canary" not in str(caught.value)
+    # Dagster keeps the texts of the whole chain.
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
     assert caught.value.subject == "s3://products/a"
     return caught.value
 
