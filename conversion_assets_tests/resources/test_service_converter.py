@@ -18,19 +18,17 @@ from conversion_assets.resources.s3_object_store import S3ObjectStore
 from conversion_assets.resources.s3_storage import S3Storage
 from conversion_assets.resources.service_converter import StandardConverter, UpstreamConverter
 from conversion_assets.zarr.conversion import Assignment
-from conversion_assets.zarr.verification import check_completeness
 from conversion_assets_tests.contracts.converter import (
     KEY,
     expected,
-    local_copy,
     safe,
     unknown_product,
 )
 from conversion_assets_tests.end_to_end.command import timeless
-from conversion_assets_tests.peers.buckets import keys_of
 from conversion_assets_tests.peers.geo_processes import serving_processes
 from conversion_assets_tests.peers.serving import serving
-from conversion_assets_tests.peers.upstream_dpr import UpstreamDpr, convert_with_eopf
+from conversion_assets_tests.peers.upstream_dpr import UpstreamDpr
+from conversion_assets_tests.safe.products import product
 
 __all__ = ["expected", "safe"]
 
@@ -43,19 +41,18 @@ class RunCanceledError(BaseException):
 
 
 class Double:
-    """The upstream's way to convert, which a test replaces where the product does not matter."""
+    """Converts in the peer: the product does not matter here (``end_to_end/test_same_everywhere.py``)."""
 
     def __init__(self) -> None:
-        self.is_real = False
         self.objects = FEW
 
     def __call__(self, safe: Path, product: Path, stopping: Any) -> None:  # noqa: ANN401 - passed on
-        if self.is_real:
-            convert_with_eopf(safe, product, stopping)
-            return
+        del safe, stopping
         product.mkdir()
         for name, content in self.objects.items():
-            (product / name).write_bytes(content)
+            path = product / name
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(content)
 
 
 @pytest.fixture
@@ -86,9 +83,14 @@ def desk(url: str, process: str, dialect: DialectName, tmp_path: Path) -> JobSer
 
 
 @pytest.fixture
-def upstream(peer: UpstreamDpr, s3_endpoint: str, tmp_path: Path) -> UpstreamConverter:
+def service(peer: UpstreamDpr, tmp_path: Path) -> JobService:
+    return desk(f"{peer.url}/dpr", "conv_safe_zarr", "upstream-dpr", tmp_path)
+
+
+@pytest.fixture
+def upstream(service: JobService, s3_endpoint: str) -> UpstreamConverter:
     return UpstreamConverter(
-        service=desk(f"{peer.url}/dpr", "conv_safe_zarr", "upstream-dpr", tmp_path),
+        service=service,
         storage=S3Storage(endpoint_url=s3_endpoint),
         cluster_label="dask-eopf",
         jupyter_token=TOKEN,
@@ -117,30 +119,6 @@ def ignored(_: str) -> None:
 # --- whole products ---------------------------------------------------------------------------------
 
 
-def test_product_of_the_upstream_is_byte_for_byte_ours(
-    upstream: UpstreamConverter,
-    double: Double,
-    store: S3ObjectStore,
-    shelf: Shelf,
-    safe: Path,
-    expected: dict[str, str],
-    tmp_path: Path,
-) -> None:
-    double.is_real = True
-    order = assignment(store, shelf, safe)
-    assert upstream.eopf_version() == "unknown"
-    conversion = upstream.convert(order, ignored)
-    product = order.workspace.open_product(conversion.uri)
-    assert product.name == f"{safe.stem}.zarr"
-    assert check_completeness(product).passed
-    assert timeless(local_copy(product, tmp_path)) == expected
-    history = json.dumps(json.loads(product.read(".zattrs"))["processing_history"])
-    assert f"{conversion.name}.zarr" in history
-    assert product.name not in history
-    assert conversion.name.startswith("S03OLCEFR_")
-    assert conversion.eopf_version == upstream.eopf_version() == version("eopf")
-
-
 def test_product_of_a_standard_service_is_byte_for_byte_ours(
     safe: Path, expected: dict[str, str], tmp_path: Path
 ) -> None:
@@ -150,10 +128,10 @@ def test_product_of_a_standard_service_is_byte_for_byte_ours(
     with serving_processes(tmp_path / "pygeoapi") as url:
         converter = StandardConverter(service=desk(url, "convert", "standard", tmp_path))
         conversion = converter.convert(order, ignored)
-    product = order.workspace.open_product(conversion.uri)
-    assert product.path is not None
-    assert product.name == f"{conversion.name}.zarr"
-    assert timeless(product.path) == expected
+    made = order.workspace.open_product(conversion.uri)
+    assert made.path is not None
+    assert made.name == f"{conversion.name}.zarr"
+    assert timeless(made.path) == expected
     assert conversion.eopf_version == version("eopf")
 
 
@@ -177,9 +155,9 @@ class Named(UpstreamConverter):
 
 
 @pytest.fixture
-def named(upstream: UpstreamConverter, s3_endpoint: str) -> Named:
+def named(service: JobService, s3_endpoint: str) -> Named:
     return Named(
-        service=upstream.service,
+        service=service,
         storage=S3Storage(endpoint_url=s3_endpoint),
         cluster_label="dask-eopf",
         jupyter_token=TOKEN,
@@ -187,12 +165,22 @@ def named(upstream: UpstreamConverter, s3_endpoint: str) -> Named:
 
 
 @pytest.fixture
-def order(store: S3ObjectStore, shelf: Shelf, safe: Path) -> Assignment:
-    return assignment(store, shelf, safe)
+def small(tmp_path: Path) -> Path:
+    """Make a product of four small files, which the double does not read."""
+    return product(tmp_path / "input")
 
 
-def test_service_is_told_where_and_with_what(named: Named, peer: UpstreamDpr, order: Assignment) -> None:
+@pytest.fixture
+def order(store: S3ObjectStore, shelf: Shelf, small: Path) -> Assignment:
+    return assignment(store, shelf, small)
+
+
+def test_service_is_told_where_and_with_what(
+    named: Named, service: JobService, peer: UpstreamDpr, order: Assignment
+) -> None:
+    assert named.eopf_version() == "unknown"
     conversion = named.convert(order, ignored)
+    assert conversion.eopf_version == named.eopf_version() == version("eopf")
     (sent,) = peer.received("POST")
     body = sent.json()
     assert body["input_safe_path"].endswith(f"/{order.safe.name}")
@@ -200,13 +188,37 @@ def test_service_is_told_where_and_with_what(named: Named, peer: UpstreamDpr, or
     assert conversion.uri == f"{body['output_zarr_dir_path']}/{order.safe.stem}.zarr"
     assert (body["jupyter_token"], body["cluster_label"]) == (TOKEN, "dask-eopf")
     assert TOKEN not in repr(named)
-    for path in Path(named.service.notes).rglob("*"):
+    for path in Path(service.notes).rglob("*"):
         assert TOKEN.encode() not in path.read_bytes()
     assert ".keep" not in order.workspace.open_product(conversion.uri).objects()
 
 
+def test_history_names_the_product_as_it_is_called(named: Named, double: Double, order: Assignment) -> None:
+    written = f"{order.safe.stem}.zarr"
+    history = {
+        "processing_history": {"Level-1": [{"outputs": [f"{written}.zarr"]}]},
+        "about": f"not {written}",
+    }
+    corrected = {"processing_history": {"Level-1": [{"outputs": ["EOPF.zarr"]}]}, "about": f"not {written}"}
+    untouched = b'{  "a":1}'
+    before = {".zattrs": history, "b/.zattrs": history}
+    double.objects = {
+        **{name: json.dumps(document).encode() for name, document in before.items()},
+        "c/.zattrs": untouched,
+        ".zmetadata": json.dumps({"metadata": {**before, "c/.zattrs": {"a": 1}}}, indent=4).encode(),
+    }
+    made = order.workspace.open_product(named.convert(order, ignored).uri)
+    after = dict.fromkeys(before, corrected)
+    assert {name: json.loads(made.read(name)) for name in before} == after
+    assert made.read("c/.zattrs") == untouched
+    assert (
+        made.read(".zmetadata")
+        == json.dumps({"metadata": {**after, "c/.zattrs": {"a": 1}}}, indent=4).encode()
+    )
+
+
 def test_attempts_never_share_a_place(
-    named: Named, peer: UpstreamDpr, store: S3ObjectStore, shelf: Shelf, safe: Path
+    named: Named, peer: UpstreamDpr, store: S3ObjectStore, shelf: Shelf, small: Path
 ) -> None:
     peer.endless = True
 
@@ -215,37 +227,37 @@ def test_attempts_never_share_a_place(
             raise RunCanceledError
 
     with pytest.raises(RunCanceledError):
-        named.convert(assignment(store, shelf, safe), cancel)
+        named.convert(assignment(store, shelf, small), cancel)
     assert (len(peer.deleted), peer.jobs) == (1, {})
     assert not named.is_converting(KEY)
     peer.endless = False
-    named.convert(assignment(store, shelf, safe), ignored)
+    named.convert(assignment(store, shelf, small), ignored)
     first, second = (request.json()["output_zarr_dir_path"] for request in peer.received("POST"))
     assert first != second
 
 
 def test_conversion_begun_before_a_restart_is_waited_for(
-    named: Named, peer: UpstreamDpr, store: S3ObjectStore, shelf: Shelf, safe: Path
+    named: Named, service: JobService, peer: UpstreamDpr, store: S3ObjectStore, shelf: Shelf, small: Path
 ) -> None:
     peer.endless = True
     left: list[JobNote] = []
 
     def cancel(text: str) -> None:
         if text.startswith("converting service: "):
-            note = named.service.notebook().read(KEY)
+            note = service.notebook().read(KEY)
             assert note
             left.append(note)
             raise RunCanceledError
 
     with pytest.raises(RunCanceledError):
-        named.convert(assignment(store, shelf, safe), cancel)
+        named.convert(assignment(store, shelf, small), cancel)
     # As if the process had been killed, not cancelled.
-    named.service.notebook().write(KEY, left[0])
+    service.notebook().write(KEY, left[0])
     peer.jobs |= peer.deleted
     peer.endless = False
     peer.join()
     assert named.is_converting(KEY)
-    conversion = named.convert(assignment(store, shelf, safe, keep=True), ignored)
+    conversion = named.convert(assignment(store, shelf, small, keep=True), ignored)
     assert conversion.uri.startswith(f"{left[0].place}/")
     assert len(peer.received("POST")) == 1
 
@@ -262,7 +274,7 @@ def test_product_elsewhere_than_ordered_is_refused(
         None,
     ):
         peer.says = json.dumps({"zarr_uri": uri})
-        with pytest.raises(PermanentError, match="it was to write a .zarr folder below"):
+        with pytest.raises(PermanentError, match="it was to write a"):
             named.convert(order, ignored)
 
 
@@ -308,30 +320,19 @@ def test_failures_are_classed_and_carry_the_services_words(
     assert type(caught.value) is kind
 
 
-def test_upstream_converter_wants_s3(named: Named, peer: UpstreamDpr, safe: Path, tmp_path: Path) -> None:
+def test_upstream_converter_wants_s3(named: Named, peer: UpstreamDpr, small: Path, tmp_path: Path) -> None:
     store = FolderObjectStore(root=str(tmp_path / "home"))
     shelf = Shelf(bucket="bucket", owner="tester", collection="products")
     with pytest.raises(PermanentError, match="knows only S3"):
-        named.convert(assignment(store, shelf, safe), ignored)
+        named.convert(assignment(store, shelf, small), ignored)
     assert peer.requests == []
 
 
 def test_configured_version_is_told_and_another_one_warned_of(
-    upstream: UpstreamConverter, s3_endpoint: str, order: Assignment, caplog: pytest.LogCaptureFixture
+    service: JobService, s3_endpoint: str, order: Assignment, caplog: pytest.LogCaptureFixture
 ) -> None:
     storage = S3Storage(endpoint_url=s3_endpoint)
-    converter = Named(service=upstream.service, storage=storage, version="1.0.0")
+    converter = Named(service=service, storage=storage, version="1.0.0")
     assert converter.eopf_version() == "1.0.0"
     assert converter.convert(order, ignored).eopf_version == version("eopf")
     assert "not 1.0.0 as configured" in caplog.text
-
-
-def test_workspace_has_nothing_of_the_marker(
-    named: Named,
-    order: Assignment,
-    s3: Any,
-    shelf: Shelf,
-) -> None:
-    uri = named.convert(order, ignored).uri
-    keys = keys_of(s3, shelf.bucket, uri.removeprefix(f"s3://{shelf.bucket}/"))
-    assert {key.rpartition("/")[2] for key in keys} == set(FEW)

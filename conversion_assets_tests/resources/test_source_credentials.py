@@ -194,7 +194,7 @@ def test_s3_source_with_keys_of_ours(site: Site, stage: Stage, monkeypatch: pyte
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "somebody-else")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2")
     for path in ("/bucket", "/bucket/X.zip"):
-        site.on(path, Reply(403))
+        site.on(path, Reply(403, body=b""))  # as an answer to HEAD has to be
     storage = S3Storage(
         endpoint_url=site.root,
         region_name="eu-central-1",
