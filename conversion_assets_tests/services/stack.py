@@ -146,7 +146,7 @@ def _only_one(variables: Path) -> Iterator[TextIO]:
 def _emptied(folder: Path) -> Iterator[None]:
     """Give a new folder, in place of what a killed stack has left."""
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folder.mkdir(mode=0o700)  # the gateway's configuration holds its password
     try:
         yield
     finally:
