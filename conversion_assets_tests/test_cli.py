@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -199,8 +200,9 @@ def wait_for_engine(process: subprocess.Popen[str]) -> list[psutil.Process]:
     while process.poll() is None:
         children = psutil.Process(process.pid).children(recursive=True)
         for child in children:
-            if ENGINE_MODULE in child.cmdline() and child.memory_info().rss > 100 * 2**20:
-                return children
+            with suppress(psutil.NoSuchProcess):  # some live for a moment only
+                if ENGINE_MODULE in child.cmdline() and child.memory_info().rss > 100 * 2**20:
+                    return children
         time.sleep(0.02)
     raise AssertionError("the command ended before its engine was at work")
 
