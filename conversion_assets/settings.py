@@ -133,7 +133,7 @@ class Settings(BaseSettings):
         source_oidc_token_url: token endpoint for these servers.
         source_oidc_client_id: client there.
         source_oidc_username: user of the password grant there.
-        product_type_mapping: upstream table of product types, compared with ours.
+        product_type_mapping: upstream table of product types; target rules may use its names.
         dagster_logs_bucket: bucket for what the steps print; their host keeps it where there is none. Dagster
             finds the credentials as boto3 does, in ``AWS_ACCESS_KEY_ID`` and the like.
         staging_slots: runs that may stage at the same time; 0 for any number.
