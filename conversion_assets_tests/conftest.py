@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+# First of all: loaded after eccodes (which xarray loads), it ends the process with a segmentation fault at
+# exit, for both bring a libldap and eccodes shows its own to everyone.
+import psycopg2  # type: ignore[import-untyped] # noqa: F401 - loaded, not used
 import pytest
 from hypothesis import HealthCheck, settings
 
