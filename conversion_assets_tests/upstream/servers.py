@@ -11,14 +11,14 @@ from pathlib import Path
 
 import httpx
 
+from conversion_assets_tests.end_to_end.everywhere import COLLECTION, OWNER, REGION
 from conversion_assets_tests.services.postgres import Database, postgres
 from conversion_assets_tests.services.processes import HOST, answers, free_port, run, serving
 from conversion_assets_tests.upstream.environments import CONVERSION, SERVERS, programs
 
-OWNER = "tester"
 PASSWORD = "not-a-secret"  # noqa: S105 - of servers that live as long as a test session
-REGION = "eu-central-1"
 BUCKET = "upstream-all"
+PRODUCTS_BUCKET = "upstream-products"
 CLUSTER = "dask-eopf"
 OFFLINE = Path(__file__).parent / "offline"
 NAMES = ("catalogue", "staging", "dpr", "osam", "gateway", "private", "s3")
@@ -112,7 +112,7 @@ def _start(
 
 def _variables(folder: Path, urls: dict[str, str]) -> dict[str, str]:
     buckets = folder / "buckets.csv"
-    buckets.write_text(f"*,*,*,100,{BUCKET}\n")
+    buckets.write_text(f"*,*,*,100,{BUCKET}\n{OWNER},{COLLECTION},*,100,{PRODUCTS_BUCKET}\n")
     return {
         "HOME": str(folder),
         "TMPDIR": str(folder),

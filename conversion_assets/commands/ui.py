@@ -1,0 +1,20 @@
+"""``conversion-assets ui``: Dagster's web interface and daemon."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from conversion_assets.commands.options import home_option, settings_for
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(0, 65535), default=3000, show_default=True, help="0: any free.")
+@home_option
+def ui(port: int, home: Path | None) -> None:
+    """Run Dagster's web interface and daemon on 127.0.0.1 until interrupted."""
+    from conversion_assets.servers import serve  # noqa: PLC0415 - see the package
+
+    sys.exit(serve(settings_for(home), port))
