@@ -49,9 +49,9 @@ def s3(s3_endpoint: str) -> Any:  # noqa: ANN401 - boto3 ships no types
 
 @pytest.fixture(scope="session")
 def s3_files(s3_endpoint: str) -> Any:  # noqa: ANN401 - fsspec ships no types
-    import s3fs  # noqa: PLC0415 - heavy, and needed where there is an S3 server only
+    from conversion_assets.storage.s3_files import S3Files  # noqa: PLC0415 - heavy, and only needed for S3
 
-    files = s3fs.S3FileSystem(endpoint_url=s3_endpoint, use_listings_cache=False, skip_instance_cache=True)
+    files = S3Files(endpoint_url=s3_endpoint, use_listings_cache=False, skip_instance_cache=True)
     files.mkdir("products", region_name="eu-central-1")
     return files
 

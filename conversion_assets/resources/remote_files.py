@@ -116,10 +116,15 @@ class FsspecFiles(RemoteFiles):
 
     @staticmethod
     def _unconfigured(scheme: str) -> Any:  # noqa: ANN401 - fsspec ships no types
-        import fsspec  # noqa: PLC0415 - s3fs is heavy and only loaded for S3
-
         # Nothing may come from a cache: a source changes while this process lives, and so do credentials.
-        return fsspec.filesystem(scheme, skip_instance_cache=True, use_listings_cache=False)
+        uncached = {"skip_instance_cache": True, "use_listings_cache": False}
+        if scheme == "s3":
+            from conversion_assets.storage.s3_files import S3Files  # noqa: PLC0415 - s3fs is heavy
+
+            return S3Files(**uncached)
+        import fsspec  # noqa: PLC0415 - as heavy as s3fs
+
+        return fsspec.filesystem(scheme, **uncached)
 
     def _path(self, href: str) -> str:
         parts = urlsplit(href)

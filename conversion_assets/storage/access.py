@@ -40,9 +40,9 @@ class S3Access:
         Raises:
             PermanentError: the endpoint is no URL.
         """
-        import s3fs  # noqa: PLC0415 - heavy, and only loaded for S3
+        from conversion_assets.storage.s3_files import S3Files  # noqa: PLC0415 - s3fs is heavy
 
-        made = s3fs.S3FileSystem(
+        made = S3Files(
             key=self.key,
             secret=self.secret,
             token=self.token,

@@ -126,12 +126,54 @@ def _converted(folder: Path) -> dict[str, str]:
     return timeless(report.product)
 
 
+def require_nothing_left(bench: ConverterBench, workspace: Workspace) -> None:
+    """See that no process is left, nor any part of a product."""
+    assert engines() == []
+    assert list(bench.leftovers()) == []
+    assert not list(workspace.local_output().rglob(".zmetadata"))
+
+
 class RunCanceledError(BaseException):
     """What Dagster raises in a run that is cancelled is no ``Exception`` either."""
 
 
-class ConverterContract:
-    """The tests; the module of a subclass imports ``safe`` and ``expected`` and has a fixture ``bench``."""
+class EndingContract:
+    """Conversions that are ended; the module of a subclass imports ``safe`` and has a fixture ``bench``."""
+
+    def test_conversion_that_takes_too_long_is_ended(self, bench: ConverterBench, safe: Path) -> None:
+        assignment = bench.assignment(safe)
+        with pytest.raises(PermanentError, match=r"took longer than .*TIME_LIMIT"):
+            bench.converter(0.05).convert(assignment, lambda _: None)
+        require_nothing_left(bench, assignment.workspace)
+
+    def test_cancelled_conversion_is_ended_with_its_process(self, bench: ConverterBench, safe: Path) -> None:
+        seen = []
+
+        def cancel(text: str) -> None:
+            if text.startswith("starting"):
+                seen.extend(engines())
+                raise RunCanceledError
+
+        assignment = bench.assignment(safe)
+        with pytest.raises(RunCanceledError):
+            bench.converter(SECONDS).convert(assignment, cancel)
+        assert len(seen) == 1
+        require_nothing_left(bench, assignment.workspace)
+
+    def test_killed_process_is_transient(self, bench: ConverterBench, safe: Path) -> None:
+        def kill(text: str) -> None:
+            if text.startswith("starting"):
+                (engine,) = engines()
+                os.kill(engine.pid, signal.SIGKILL)
+
+        assignment = bench.assignment(safe)
+        with pytest.raises(TransientError, match="ended from outside"):
+            bench.converter(SECONDS).convert(assignment, kill)
+        require_nothing_left(bench, assignment.workspace)
+
+
+class ConverterContract(EndingContract):
+    """Whole and refused conversions besides; the module of a subclass imports ``expected`` too."""
 
     def test_product_is_the_same_wherever_it_is_converted(
         self, bench: ConverterBench, safe: Path, expected: dict[str, str], tmp_path: Path
@@ -163,41 +205,4 @@ class ConverterContract:
             bench.converter(SECONDS).convert(assignment, lambda _: None)
         assert caught.value.subject == UNKNOWN
         assert caught.value.rule == "eopf has no mapping for this product"
-        self._require_nothing_left(bench, assignment.workspace)
-
-    def test_conversion_that_takes_too_long_is_ended(self, bench: ConverterBench, safe: Path) -> None:
-        assignment = bench.assignment(safe)
-        with pytest.raises(PermanentError, match=r"took longer than .*TIME_LIMIT"):
-            bench.converter(0.05).convert(assignment, lambda _: None)
-        self._require_nothing_left(bench, assignment.workspace)
-
-    def test_cancelled_conversion_is_ended_with_its_process(self, bench: ConverterBench, safe: Path) -> None:
-        seen = []
-
-        def cancel(text: str) -> None:
-            if text.startswith("starting"):
-                seen.extend(engines())
-                raise RunCanceledError
-
-        assignment = bench.assignment(safe)
-        with pytest.raises(RunCanceledError):
-            bench.converter(SECONDS).convert(assignment, cancel)
-        assert len(seen) == 1
-        self._require_nothing_left(bench, assignment.workspace)
-
-    def test_killed_process_is_transient(self, bench: ConverterBench, safe: Path) -> None:
-        def kill(text: str) -> None:
-            if text.startswith("starting"):
-                (engine,) = engines()
-                os.kill(engine.pid, signal.SIGKILL)
-
-        assignment = bench.assignment(safe)
-        with pytest.raises(TransientError, match="ended from outside"):
-            bench.converter(SECONDS).convert(assignment, kill)
-        self._require_nothing_left(bench, assignment.workspace)
-
-    @staticmethod
-    def _require_nothing_left(bench: ConverterBench, workspace: Workspace) -> None:
-        assert engines() == []
-        assert list(bench.leftovers()) == []
-        assert not list(workspace.local_output().rglob(".zmetadata"))
+        require_nothing_left(bench, assignment.workspace)

@@ -11,9 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
-from conversion_assets_tests.end_to_end.shared import make_small
 from conversion_assets_tests.peers.buckets import ROWS, keys_of
-from conversion_assets_tests.peers.jobs import FINAL, upload_folder
+from conversion_assets_tests.peers.jobs import FINAL
 from conversion_assets_tests.peers.osam import Osam
 from conversion_assets_tests.peers.serving import Trouble
 from conversion_assets_tests.peers.upstream_catalogue import UpstreamCatalogue
@@ -21,7 +20,6 @@ from conversion_assets_tests.peers.upstream_dpr import UpstreamDpr
 from conversion_assets_tests.peers.upstream_staging import UpstreamStaging
 from conversion_assets_tests.resources.http_files import HttpFiles
 from conversion_assets_tests.resources.items import item as plain_item
-from conversion_assets_tests.safe_products import ProductKind
 
 BUCKET = ROWS[0][4]
 SECONDS = 240
@@ -154,18 +152,21 @@ def dpr(upstream_dpr: UpstreamDpr, upstream_bucket: str) -> UpstreamDpr:
     return upstream_dpr
 
 
-def test_dpr_converts_with_eopf(dpr: UpstreamDpr, tmp_path: Path) -> None:
-    safe = make_small(ProductKind.S2_MSI_L1C, tmp_path)
-    upload_folder(dpr.s3, safe, BUCKET, f"in/{safe.name}/")
-    sent = conversion(input_safe_path=f"s3://{BUCKET}/in/{safe.name}")
-    job_id = httpx.post(f"{dpr.url}{CONVERSION}", json=sent).json()["jobID"]
+def test_dpr_converts_from_and_to_s3(dpr: UpstreamDpr) -> None:
+    def convert(safe: Path, product: Path, _: Event) -> None:
+        assert (safe / "manifest.safe").read_bytes() == b"x"
+        product.mkdir()
+        (product / ".zmetadata").write_bytes(b"{}")
+
+    dpr.convert = convert  # with eopf: end_to_end/test_same_everywhere.py
+    job_id = httpx.post(f"{dpr.url}{CONVERSION}", json=conversion()).json()["jobID"]
     job = ended(f"{dpr.url}/dpr/jobs/{job_id}")
     assert job["status"] == "successful", job["message"]
     told = json.loads(job["message"])
     assert told.keys() == {"message", "eopf_version", "safe_uri", "zarr_uri"}
-    assert told["zarr_uri"] == f"s3://{BUCKET}/out/{safe.stem}.zarr"
-    written = {f"out/{safe.stem}.zarr/{name}" for name in (".keep", ".zattrs", ".zmetadata")}
-    assert written < set(keys_of(dpr.s3, BUCKET, "out/"))
+    assert told["zarr_uri"] == f"s3://{BUCKET}/out/X.zarr"
+    written = {f"out/X.zarr/{name}" for name in (".keep", ".zmetadata")}
+    assert set(keys_of(dpr.s3, BUCKET, "out/")) == {*written, "out/there"}
     assert [(status, progress) for status, progress, _ in dpr.jobs[job_id].history] == [
         ("running", 0),
         ("running", 0),

@@ -17,16 +17,15 @@ from conversion_assets.resources.s3_storage import S3Storage
 from conversion_assets_tests.contracts.converter import (
     SECONDS,
     ConverterBench,
-    ConverterContract,
+    EndingContract,
     RunCanceledError,
     engines,
-    expected,
     safe,
     unknown_product,
 )
 from conversion_assets_tests.dask_servers import GatewayServer, gateway_server
 
-__all__ = ["expected", "safe"]
+__all__ = ["safe"]
 
 LABEL = "conversion"
 PASSWORD = "canary-password"  # noqa: S105 - of a server of this test
@@ -82,8 +81,8 @@ def bench(server: GatewayServer, cluster: str, s3: Any, s3_endpoint: str, tmp_pa
     )
 
 
-class TestDaskGateway(ConverterContract):
-    pass
+class TestDaskGateway(EndingContract):
+    """Whole products: ``end_to_end/test_same_everywhere.py``; refused ones: ``test_no_secret_is_shown``."""
 
 
 def test_download_ends_when_the_run_is_cancelled(bench: ConverterBench, safe: Path) -> None:

@@ -1,45 +1,26 @@
-"""Products that eopf itself wrote, each converted at most once in a session."""
+"""Products that eopf itself wrote: those of the shared home, which are converted once in a session."""
 
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator
-from functools import cache
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from conversion_assets.zarr.conversion import ConversionRequest
-from conversion_assets_tests.safe_products import ProductKind, make_product
+from conversion_assets_tests.end_to_end.shared import published_products
+from conversion_assets_tests.safe_products import ProductKind
 
 ConvertedProduct = Callable[[ProductKind], Path]
 
 
 @pytest.fixture(scope="session")
 def converted(tmp_path_factory: pytest.TempPathFactory) -> ConvertedProduct:
-    @cache
-    def convert(kind: ProductKind) -> Path:
-        folder = tmp_path_factory.mktemp(kind.value)
-        output, scratch = folder / "output", folder / "scratch"
-        output.mkdir()
-        scratch.mkdir()
-        with warnings.catch_warnings():
-            # rasterio 1.3 multiplies affine transforms with the operator that affine 3 gives up.
-            warnings.simplefilter("ignore", PendingDeprecationWarning)
-            safe = make_product(kind, folder / "input", scale=0.01)
-        request = ConversionRequest(safe=safe, output=output, scratch=scratch)
-        engine = [sys.executable, "-m", "conversion_assets.zarr.engine"]
-        subprocess.run(
-            engine, input=request.model_dump_json() + "\n", text=True, check=True, capture_output=True
-        )
-        (product,) = output.iterdir()
-        return product
-
-    return convert
+    """Give the product of a kind, which nobody writes to."""
+    published = published_products(tmp_path_factory)
+    return lambda kind: Path(unquote(urlsplit(published.result(kind)["product"]).path))
 
 
 @pytest.fixture

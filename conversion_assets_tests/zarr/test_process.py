@@ -174,14 +174,6 @@ def test_conversion_that_uses_too_much_memory_is_ended(safe: Path, tmp_path: Pat
     assert "1,048,576 are allowed" in error.rule
 
 
-def test_missing_mapping_is_told(tmp_path: Path) -> None:
-    folder = tmp_path / "S9A_XX.SAFE"
-    folder.mkdir()
-    (folder / "manifest.safe").write_text("<xml/>")
-    error = failure(request_for(folder, tmp_path))
-    assert isinstance(error, PoisonedInputError)
-
-
 def test_too_little_space_is_told_before_anything_starts(safe: Path, tmp_path: Path) -> None:
     request = request_for(safe, tmp_path)
     huge = tmp_path / "huge.SEN3"

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from conversion_assets.errors import PermanentError, TransientError
+from conversion_assets.storage.s3_files import S3Files
 from conversion_assets.zarr.product_folder import (
     ProductFolder,
     local_product,
@@ -27,7 +28,6 @@ from conversion_assets_tests.conftest import Opened
 
 from .handmade import NAME, band, make_zarr, ramp
 
-s3fs: Any = pytest.importorskip("s3fs")
 zarr: Any = pytest.importorskip("zarr")
 
 B02 = "measurements/reflectance/r10m/b02"
@@ -130,14 +130,14 @@ def test_names_and_places(product: Path, in_bucket: Opened, s3_endpoint: str) ->
     ],
 )
 def test_readers_are_told_the_bare_endpoint(options: dict[str, Any]) -> None:
-    files = s3fs.S3FileSystem(**options, key="someone", secret=SECRET, skip_instance_cache=True)
+    files = S3Files(**options, key="someone", secret=SECRET, skip_instance_cache=True)
     product = stored_product(files, "bucket/x.zarr", "s3://bucket/x.zarr")
     assert product.storage_options == {"endpoint_url": "http://s3.test:9000"}
     assert SECRET not in repr(product)
 
 
 def test_aws_needs_no_endpoint() -> None:
-    files = s3fs.S3FileSystem(skip_instance_cache=True, anon=True)
+    files = S3Files(skip_instance_cache=True, anon=True)
     assert not stored_product(files, "bucket/x.zarr", "s3://bucket/x.zarr").storage_options
 
 
@@ -164,7 +164,7 @@ def test_a_product_in_a_bucket_is_not_written_to(product: Path, in_bucket: Opene
         del store[".zgroup"]
 
 
-class CountingFiles(s3fs.S3FileSystem):  # type: ignore[misc] # s3fs ships no types
+class CountingFiles(S3Files):
     """Counts what is asked of the server."""
 
     def __init__(self, **options: object) -> None:
@@ -225,7 +225,7 @@ def answering(status: int, code: str) -> Iterator[str]:
 
 
 def product_at(endpoint: str) -> ProductFolder:
-    files = s3fs.S3FileSystem(
+    files = S3Files(
         endpoint_url=endpoint,
         key="someone",
         secret=SECRET,
@@ -289,7 +289,7 @@ def test_a_refusal_is_permanent(status: int, code: str, words: str, action: str)
     assert SECRET not in f"{caught.value!r} {caught.value.__cause__!r}"
 
 
-class LosingFiles(s3fs.S3FileSystem):  # type: ignore[misc] # s3fs ships no types
+class LosingFiles(S3Files):
     """Loses the connection when a chunk is asked for."""
 
     async def _cat_file(self, path: str, **kwargs: object) -> object:
