@@ -151,12 +151,14 @@ class Services:
         store: where the products will be; None for the home.
         headers: with which a reader of the catalogue proves who they are.
         asked: what the services were asked so far, or wrote down.
+        seconds: how long an order may take them.
     """
 
     variables: Mapping[str, str]
     store: Store | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     asked: Callable[[], list[Request]] = list
+    seconds: float = SECONDS_TO_END
 
 
 class Visit(BaseModel):
@@ -224,7 +226,7 @@ def _visit(folder: Path, services: Services) -> Visit:
             "CONVERSION_ASSETS_SOURCE_OIDC_USERNAME": "someone",
         }
         variables = {**SECRETS, **reading_from(site), **oidc, **services.variables}
-        ended, processes = run_command(variables, home, url)
+        ended, processes = run_command(variables, home, url, seconds=services.seconds)
     assert ended.code == 0, ended.stdout + ended.stderr
     assert f"Bearer {SOURCE_TOKEN}" in site.credentials
     (result,) = ended.orders
@@ -249,7 +251,9 @@ def _visit(folder: Path, services: Services) -> Visit:
     )
 
 
-def run_command(variables: Mapping[str, str], home: Path, *sources: str) -> tuple[Ended, dict[str, str]]:
+def run_command(
+    variables: Mapping[str, str], home: Path, *sources: str, seconds: float = SECONDS_TO_END
+) -> tuple[Ended, dict[str, str]]:
     """Order sources with these variables and none of this process.
 
     Returns:
@@ -266,7 +270,7 @@ def run_command(variables: Mapping[str, str], home: Path, *sources: str) -> tupl
         ) as process,
         watching(process.pid) as seen,
     ):
-        stdout, stderr = process.communicate(timeout=SECONDS_TO_END)
+        stdout, stderr = process.communicate(timeout=seconds)
     return Ended(code=process.returncode, stdout=stdout, stderr=stderr), seen
 
 

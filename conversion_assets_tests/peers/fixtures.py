@@ -39,13 +39,19 @@ def upstream_catalogue(s3: Any) -> Iterator[UpstreamCatalogue]:  # noqa: ANN401 
 
 
 @pytest.fixture
-def upstream_staging(upstream_catalogue: UpstreamCatalogue) -> Iterator[UpstreamStaging]:
+def upstream_staging(
+    upstream_catalogue: UpstreamCatalogue, upstream_bucket: str
+) -> Iterator[UpstreamStaging]:
+    """Serve the staging service; its jobs have ended before the bucket is removed."""
+    del upstream_bucket
     with serving(UpstreamStaging(upstream_catalogue)) as staging:
         yield staging
 
 
 @pytest.fixture
-def upstream_dpr(s3: Any) -> Iterator[UpstreamDpr]:  # noqa: ANN401 - boto3 ships no types
+def upstream_dpr(s3: Any, upstream_bucket: str) -> Iterator[UpstreamDpr]:  # noqa: ANN401 - boto3 ships no types
+    """Serve the DPR service; its jobs have ended before the bucket is removed."""
+    del upstream_bucket
     with serving(UpstreamDpr(s3)) as dpr:
         yield dpr
 

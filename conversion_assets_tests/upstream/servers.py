@@ -11,14 +11,20 @@ from pathlib import Path
 
 import httpx
 
-from conversion_assets_tests.end_to_end.everywhere import COLLECTION, OWNER, REGION
+from conversion_assets_tests.end_to_end import everywhere
 from conversion_assets_tests.services.postgres import Database, postgres
 from conversion_assets_tests.services.processes import HOST, answers, free_port, run, serving
 from conversion_assets_tests.upstream.environments import CONVERSION, SERVERS, programs
 
+OWNER = everywhere.OWNER
 PASSWORD = "not-a-secret"  # noqa: S105 - of servers that live as long as a test session
+REGION = everywhere.REGION
 BUCKET = "upstream-all"
-PRODUCTS_BUCKET = "upstream-products"
+BUCKET_OF_ORDER = "upstream-order"
+BUCKET_RULES = f"""\
+*,*,*,100,{BUCKET}
+{OWNER},{everywhere.COLLECTION},*,100,{BUCKET_OF_ORDER}
+"""
 CLUSTER = "dask-eopf"
 OFFLINE = Path(__file__).parent / "offline"
 NAMES = ("catalogue", "staging", "dpr", "osam", "gateway", "private", "s3")
@@ -88,7 +94,7 @@ def upstream(folder: Path) -> Iterator[Upstream]:
         moto = [sys.executable, "-m", "moto.server", "-H", HOST, "-p", str(ports["s3"])]
         _start(stack, moto, f"{urls['s3']}/moto-api/data.json", folder, common)
         _start_gateway(stack, conversion, urls, folder, common)
-        stack.enter_context(_cluster(urls["gateway"]))
+        stack.enter_context(cluster(urls["gateway"], CLUSTER, workers=1))
         serve(services, "rs_server_osam.main:app", "osam")
         serve(services, "rs_server_catalog.app:app", "catalogue", catalogue)
         serve(services, "staging_on_loopback:app", "staging", staging)
@@ -112,7 +118,7 @@ def _start(
 
 def _variables(folder: Path, urls: dict[str, str]) -> dict[str, str]:
     buckets = folder / "buckets.csv"
-    buckets.write_text(f"*,*,*,100,{BUCKET}\n{OWNER},{COLLECTION},*,100,{PRODUCTS_BUCKET}\n")
+    buckets.write_text(BUCKET_RULES)
     return {
         "HOME": str(folder),
         "TMPDIR": str(folder),
@@ -170,22 +176,27 @@ def _start_gateway(
 
 
 @contextmanager
-def _cluster(gateway: str) -> Iterator[None]:
-    """Run the cluster that the DPR service looks for by its label, with one worker.
+def cluster(gateway: str, label: str, workers: int) -> Iterator[None]:
+    """Run a cluster that the DPR service finds by its label.
 
-    The service would scale it up, but only after it has given the object store's variables to all workers
-    that there are: the first job on a new worker fails for want of them.
+    The service scales one without workers up, but only after it has given the object store's variables to all
+    workers that there are: the first job on a new worker fails for want of them.
+
+    Args:
+        gateway: address of dask-gateway.
+        label: of the cluster.
+        workers: that it has from the start.
     """
     address = f"{gateway}/api/v1/clusters"
     with httpx.Client(base_url=address, auth=(OWNER, PASSWORD), trust_env=False, timeout=60) as client:
-        answer = client.post("/", json={"cluster_options": {"cluster_name": CLUSTER}}).raise_for_status()
+        answer = client.post("/", json={"cluster_options": {"cluster_name": label}}).raise_for_status()
         name = answer.json()["name"]
         try:
             while (
                 client.get(f"/{name}", params={"wait": ""}).raise_for_status().json()["status"] != "RUNNING"
             ):
                 pass
-            client.post(f"/{name}/scale", json={"count": 1}).raise_for_status()
+            client.post(f"/{name}/scale", json={"count": workers}).raise_for_status()
             yield
         finally:
             client.delete(f"/{name}")
