@@ -87,7 +87,7 @@ $(VENV)/.installed-services: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/oidc/node_modules: $(OIDC)/package.json $(OIDC)/package-lock.json $(VENV)/.installed-services
 	@mkdir -p $(@D) && cp $(OIDC)/package.json $(OIDC)/package-lock.json $(@D)
-	@$(NPM) ci --prefix $(@D) --ignore-scripts --no-audit --no-fund --loglevel error
+	@$(NPM) ci --prefix $(@D) --ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel error
 	@touch $@
 
 lock: ## renew constraints.txt from pyproject.toml

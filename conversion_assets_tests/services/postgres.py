@@ -8,7 +8,7 @@ import os
 import secrets
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -68,18 +68,23 @@ class Postgres:
 
 
 @contextlib.contextmanager
-def postgres(logs: Path) -> Iterator[Postgres]:
-    """Run a PostgreSQL server that forgets everything at the end."""
+def postgres(logs: Path, options: Sequence[str] = NOT_DURABLE) -> Iterator[Postgres]:
+    """Run a PostgreSQL server that forgets everything at the end.
+
+    Args:
+        logs: folder of its log.
+        options: its settings; by default it is fast and may lose what it wrote.
+    """
     folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     programs = Path(program("initdb", *folders)).parent
     user = "postgres" if os.geteuid() == 0 else None  # initdb refuses root
     with folder(user) as home:
         server = Postgres(programs, Database(free_port(), "postgres", secrets.token_hex(16)))
         _make_cluster(server, home, user)
-        options = [f"-c{option}" for option in (*NOT_DURABLE, f"listen_addresses={HOST}")]
+        settings = [f"-c{option}" for option in (*options, f"listen_addresses={HOST}")]
         port = str(server.maintenance.port)
         with serving(
-            [str(programs / "postgres"), "-D", str(home / "data"), "-p", port, "-k", str(home), *options],
+            [str(programs / "postgres"), "-D", str(home / "data"), "-p", port, "-k", str(home), *settings],
             log=logs / "postgres.log",
             ready=lambda: _answers(server),
             user=user,

@@ -78,6 +78,7 @@ def statuses(instance: dg.DagsterInstance) -> list[tuple[str, str]]:
     return sorted((queued.tags["dagster/partition"], queued.status.value) for queued in instance.get_runs())
 
 
+@pytest.mark.timeout(600)  # it waits for three launches and for the daemon
 def test_daemon_runs_a_partition_once_at_a_time(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

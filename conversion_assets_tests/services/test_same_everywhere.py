@@ -28,6 +28,8 @@ from conversion_assets_tests.end_to_end.secrets_in import in_texts, search
 from conversion_assets_tests.services.postgres import Database, Postgres
 from conversion_assets_tests.services.radosgw import S3Server
 
+pytestmark = pytest.mark.timeout(900)  # the first test waits for the services and for two orders
+
 REGION = "us-east-1"
 BUCKET = "everywhere"
 
