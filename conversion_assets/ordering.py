@@ -111,6 +111,18 @@ def order_each(source: str, wishes: Wishes) -> Iterator[Order | ConversionAssets
     return iter((_product_order(source, None, wishes),))
 
 
+def order_each_of(document: bytes, href: str, wishes: Wishes) -> Iterator[Order | ConversionAssetsError]:
+    """Make the orders that a STAC document stands for which was read already; see ``order_each``.
+
+    Args:
+        document: as it was read; it is validated here.
+        href: where it was read.
+        wishes: what holds for all of them.
+    """
+    valid_identifier("owner", wishes.owner)
+    return _orders_from_text(document, href, wishes)
+
+
 def _absolute(path: str) -> Path:
     try:
         return Path(path).expanduser().absolute()
@@ -271,7 +283,7 @@ def _item_order(item: SourceItem, asset: SourceAsset, wishes: Wishes) -> Order:
         updated=item.updated.isoformat() if item.updated else None,
         wishes=wishes,
         announced_type=item.product_type,
-    ).model_copy(update={"checksum": asset.checksum, "size": asset.size})
+    ).model_copy(update={"checksum": asset.checksum, "size": asset.size, "published": item.published})
 
 
 def _order(

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Self
 from urllib.parse import parse_qsl, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator
 
 from conversion_assets.errors import OrderError
 from conversion_assets.safe.product_types import ProductType
@@ -98,6 +98,7 @@ class Order(BaseModel):
         checksum: of the archive, where the source tells.
         size: bytes of the archive, where the source tells.
         updated: version of the source: the item's ``updated``, or when the file last changed.
+        published: when the source published it, where that is known.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -112,6 +113,7 @@ class Order(BaseModel):
     checksum: Checksum | None = None
     size: int | None = None
     updated: str | None = None
+    published: AwareDatetime | None = None
 
     @field_validator("href")
     @classmethod
@@ -152,13 +154,18 @@ def partition_key(
     return valid_key(item_id[: LONGEST_KEY - len(suffix)].rstrip(".") + suffix)
 
 
+def is_key(key: str) -> bool:
+    """Tell whether a text is safe as a partition key; see ``valid_key``."""
+    return KEY.fullmatch(key) is not None and "..." not in key
+
+
 def valid_key(key: str) -> str:
     """Let a key pass that is safe as a partition key, a file name and a STAC id.
 
     Raises:
         OrderError: it is empty, too long, or has characters beyond letters, digits, ``.``, ``_``, ``-``.
     """
-    if not KEY.fullmatch(key) or "..." in key:
+    if not is_key(key):
         raise OrderError(
             f"id {key[:100]!r}",
             f"an id has 1 to {LONGEST_KEY} letters, digits, '.', '_' or '-', begins with a letter or digit,"

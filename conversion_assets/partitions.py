@@ -10,11 +10,12 @@ from __future__ import annotations
 import dagster as dg
 from pydantic import ValidationError
 
-from conversion_assets.errors import OrderError, PermanentError
-from conversion_assets.orders import Order, valid_key
+from conversion_assets.errors import OrderError, PermanentError, printable
+from conversion_assets.orders import Order, is_key, valid_key
 
 INPUT_ITEM = dg.AssetKey("input_item")
 ORDER = "order"
+SKIPPED = "skipped"
 
 safe_items = dg.DynamicPartitionsDefinition(name="safe_items")
 
@@ -30,6 +31,29 @@ def order_event(order: Order) -> dg.AssetMaterialization:
             "source": dg.MetadataValue.url(order.derived_from),
             "owner": order.owner,
             "collection": order.target.collection or "by product type",
+        },
+    )
+
+
+def skipped_event(name: str, source: str, reason: str, watch: str) -> dg.AssetObservation:
+    """Give the event that keeps why something new was not ordered: an observation of the input item.
+
+    Args:
+        name: item id or file name; the event is of its partition where it can be one.
+        source: path or URL, fit to be shown.
+        reason: why not.
+        watch: which watch saw it.
+    """
+    name = printable(name)
+    return dg.AssetObservation(
+        asset_key=INPUT_ITEM,
+        partition=name if is_key(name) else None,
+        description=f"Not ordered: {printable(reason)}",
+        metadata={
+            SKIPPED: name,
+            "reason": printable(reason),
+            "source": dg.MetadataValue.url(printable(source)),
+            "watch": watch,
         },
     )
 

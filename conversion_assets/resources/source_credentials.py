@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import dagster as dg
@@ -36,10 +37,15 @@ class SourceCredentials(dg.ConfigurableResource):  # type: ignore[type-arg] # th
             OrderError: ``rules`` refuse the scheme or the host.
             PermanentError: the credentials are not complete.
         """
-        auth = self._auth() if urlsplit(href).scheme in HTTP_SCHEMES else None
+        auth = self.auth() if urlsplit(href).scheme in HTTP_SCHEMES else None
         return remote_files(href, rules, auth, self.storage.access() if self.storage else None)
 
-    def _auth(self) -> OriginAuth | None:
+    def auth(self) -> OriginAuth | None:
+        """Give what proves it to the servers.
+
+        Raises:
+            PermanentError: the credentials are not complete.
+        """
         auth = self.authentication.auth(*self.origins) if self.authentication else None
         if auth is not None and not self.origins:
             raise PermanentError(
@@ -48,3 +54,8 @@ class SourceCredentials(dg.ConfigurableResource):  # type: ignore[type-arg] # th
                 "Name these with CONVERSION_ASSETS_SOURCE_ORIGINS, such as https://download.example.org.",
             )
         return auth
+
+    def secrets(self) -> Iterator[str]:
+        """Give the secrets of HTTP servers, for those who keep them out of texts."""
+        if self.authentication is not None:
+            yield from self.authentication.secrets()

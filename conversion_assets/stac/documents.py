@@ -74,6 +74,7 @@ class SourceItem(BaseModel):
         product_type: ``product:type``, if given.
         datetime: time of sensing, if given.
         updated: when the item was last changed, if given.
+        published: when the item was published, if given.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -85,6 +86,7 @@ class SourceItem(BaseModel):
     product_type: str | None = None
     datetime: dt.datetime | None = None
     updated: dt.datetime | None = None
+    published: dt.datetime | None = None
 
 
 def parse_document(
@@ -249,6 +251,7 @@ def _item(feature: object, base_href: str, schemes: Collection[str]) -> SourceIt
         product_type=_text(properties, "product:type", item_id),
         datetime=_moment(properties, "datetime", item_id),
         updated=_moment(properties, "updated", item_id),
+        published=_moment(properties, "published", item_id),
     )
 
 

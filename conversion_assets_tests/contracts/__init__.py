@@ -2,4 +2,10 @@
 
 import pytest
 
-pytest.register_assert_rewrite(f"{__name__}.catalogue", f"{__name__}.object_store", f"{__name__}.staging")
+pytest.register_assert_rewrite(
+    f"{__name__}.catalogue",
+    f"{__name__}.converter",
+    f"{__name__}.input_source",
+    f"{__name__}.object_store",
+    f"{__name__}.staging",
+)

@@ -16,15 +16,21 @@ from dagster._core.test_utils import create_test_daemon_workspace_context
 from dagster._core.workspace.load_target import ModuleTarget
 from dagster._daemon.sensor import execute_sensor_iteration
 
-from conversion_assets.automation.inbox_sensor import _take, inbox_sensor, read_cursor, write_cursor
+from conversion_assets.automation.watch_sensor import _take, source_of, watch_sensor
 from conversion_assets.instance import open_instance, prepare_home
 from conversion_assets.ordering import Wishes
 from conversion_assets.partitions import order_of, safe_items
-from conversion_assets.resources.input_source import Arrival, InboxFolder
+from conversion_assets.resources.inbox_folder import InboxFolder, read_cursor
+from conversion_assets.resources.input_source import Arrival
 from conversion_assets.resources.order_defaults import OrderDefaults
 from conversion_assets.settings import Settings
+from conversion_assets.standing import latest_skipped
+from conversion_assets.watches import InboxWatch
 from conversion_assets.web.addresses import HrefRules
+from conversion_assets_tests.peers.serving import Trouble
+from conversion_assets_tests.peers.serving import serving as serving_peer
 from conversion_assets_tests.resources.http_files import serving
+from conversion_assets_tests.resources.stac_source import COLLECTION, StacSource, at, item
 from conversion_assets_tests.safe.products import S1_NAME, S3_NAME, product
 
 DEFAULTS = OrderDefaults(owner="local", schemes=["file", "s3", "http"], private_hosts=["127.0.0.1"])
@@ -48,17 +54,15 @@ def tick(inbox: Path) -> Iterator[Tick]:
 
         def evaluate(*, most: int = 50, stable_seconds: float = 0) -> dg.SensorResult | str:
             source = InboxFolder(folder=str(inbox), stable_seconds=stable_seconds)
-            resources = {"input_source": source, "order_defaults": DEFAULTS}
+            watch = InboxWatch(name="inbox", most=most)
+            resources = {source_of(watch): source, "order_defaults": DEFAULTS}
             with dg.build_sensor_context(
                 instance=instance, cursor=cursors[0], resources=resources
             ) as context:
-                result: Any = inbox_sensor(most)(context)
-            if isinstance(result, dg.SkipReason):
-                cursors[0] = context.cursor
-                return str(result.skip_message)
+                result: Any = watch_sensor(watch)._raw_fn(context)
             assert isinstance(result, dg.SensorResult)
             cursors[0] = result.cursor
-            return result
+            return str(result.skip_reason.skip_message) if result.skip_reason else result
 
         yield evaluate
 
@@ -68,7 +72,8 @@ def keys(result: dg.SensorResult | str) -> list[str]:
     requests = [str(request.partition_key) for request in result.run_requests or ()]
     (added,) = result.dynamic_partitions_requests or ()
     assert added.partition_keys == requests
-    assert [event.partition for event in result.asset_events or ()] == requests
+    ordered = [event for event in result.asset_events if isinstance(event, dg.AssetMaterialization)]
+    assert [event.partition for event in ordered] == requests
     return requests
 
 
@@ -217,12 +222,6 @@ def test_cursor_forgets_what_is_gone_and_takes_it_when_it_comes_back(inbox: Path
     }
 
 
-def test_cursor_of_another_version_is_left_aside() -> None:
-    assert read_cursor(None) == read_cursor("") == read_cursor('{"version": 0, "taken": {"X": "1"}}') == {}
-    cursor = write_cursor({"gone": "1", "kept": "2"}, [Arrival("kept", "/inbox/kept", "2")], [])
-    assert read_cursor(cursor) == {"kept": "2"}
-
-
 # --- the daemon's own evaluation, on an instance of its own -----------------------------------------
 
 
@@ -269,6 +268,10 @@ def daemon(instance: dg.DagsterInstance) -> Iterator[Callable[[], None]]:
         yield evaluate
 
 
+def state_of(instance: dg.DagsterInstance, name: str) -> Any:  # noqa: ANN401 - not part of Dagster's public face
+    return next(state for state in instance.all_instigator_state() if state.instigator_name == name)
+
+
 def runs(instance: dg.DagsterInstance) -> list[str]:
     return sorted(run.tags["dagster/partition"] for run in instance.get_runs())
 
@@ -288,10 +291,11 @@ def test_daemon_makes_one_run_of_each_arrival_whatever_is_restarted(
         assert runs(instance) == [S1_KEY]
         assert order_of(instance, S1_KEY).href == (inbox / S1_NAME).as_uri()
         assert instance.get_dynamic_partitions(str(safe_items.name)) == [S1_KEY]
-        (state,) = instance.all_instigator_state()
+        assert {skipped.name for skipped in latest_skipped(instance)} == {"notes.txt", "\\udcff.zip"}
+        state = state_of(instance, "inbox")
         assert state.instigator_data is not None
     with open_instance(settings) as instance:
-        (state,) = instance.all_instigator_state()
+        state = state_of(instance, "inbox")
         data: Any = state.instigator_data
         assert set(read_cursor(data.cursor)) == {S1_NAME, "notes.txt", os.fsdecode(b"\xff.zip")}
         # As if the daemon had been killed after it had made the run and before it kept the cursor.
@@ -305,3 +309,74 @@ def test_daemon_makes_one_run_of_each_arrival_whatever_is_restarted(
             evaluate()
         assert runs(instance) == sorted([S1_KEY, S3_KEY])
         assert order_of(instance, S3_KEY).owner == "local"
+
+
+WATCHES = """
+watches:
+  - name: {name}
+    kind: stac
+    url: {url}
+    collections: [{collection}]
+    oldest_days: 36500
+"""
+
+
+@pytest.fixture
+def catalogue(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[StacSource]:
+    """Serve a STAC API that two watches look at."""
+    with serving_peer(StacSource()) as api:
+        one, other = (
+            WATCHES.format(name=name, url=api.url, collection=COLLECTION) for name in ("one", "other")
+        )
+        file = settings.home / "watches.yaml"
+        file.write_text(one + other.replace("\nwatches:\n", ""))
+        monkeypatch.setenv("CONVERSION_ASSETS_WATCHES", str(file))
+        yield api
+
+
+def test_watches_side_by_side_order_once_and_tell_what_they_skip(
+    catalogue: StacSource, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two watches of one source ask for a run each, both of one partition."""
+    moment = [1_900_000_000.0]
+    monkeypatch.setattr("dagster._daemon.sensor.get_current_timestamp", lambda: moment[0])
+    catalogue.put(item("A", 0), item("gone", 1, unpublished=at(0)), item("unmapped", 2))
+    catalogue.store.items[COLLECTION, "unmapped"]["properties"]["product:type"] = "MSI_L1A_DS"
+    catalogue.put(item("empty", 3) | {"assets": {}})
+    with open_instance(settings) as instance, daemon(instance) as evaluate:
+        evaluate()
+        assert runs(instance) == ["A", "A"]
+        assert len({run.tags["dagster/run_key"] for run in instance.get_runs()}) == 1
+        assert instance.get_dynamic_partitions(str(safe_items.name)) == ["A"]
+        assert str(order_of(instance, "A").published) == "2026-03-01 12:00:00+00:00"
+        reasons = {skipped.name: skipped.reason for skipped in latest_skipped(instance)}
+        assert set(reasons) == {"gone", "unmapped", "empty"}
+        assert "withdrew" in reasons["gone"]
+        assert "no mapping for this legacy type" in reasons["unmapped"]
+        assert "no asset looks like the product" in reasons["empty"]
+        assert {skipped.watch for skipped in latest_skipped(instance)} == {"one", "other"}
+
+        before = state_of(instance, "one").instigator_data.cursor
+        catalogue.put(item("late", 4, unpublished=at(0)))
+        moment[0] += 60
+        evaluate()
+        after = state_of(instance, "one").instigator_data.cursor
+        assert after != before, "the cursor moves where all is skipped"
+        assert latest_skipped(instance)[0].name == "late"
+
+        told = len(latest_skipped(instance))
+        catalogue.add(Trouble(path="/search", times=None, status=503))
+        moment[0] += 60
+        evaluate()
+        assert state_of(instance, "one").instigator_data.cursor == after
+        catalogue.troubles.clear()
+        moment[0] += 60
+        evaluate()
+        assert len(latest_skipped(instance)) == told
+
+        # As if the daemon had been killed after it had made the runs and before it kept the cursor.
+        state = state_of(instance, "one")
+        instance.update_instigator_state(state.with_data(state.instigator_data._replace(cursor=None)))
+        moment[0] += 60
+        evaluate()
+        assert runs(instance) == ["A", "A"]
