@@ -26,7 +26,7 @@ def described(record: ZarrProduct, product: ProductFolder, facility: str | None)
     """
     safe = record.safe
     return build_item(
-        product=summarize(product),
+        product=summarize(product).model_copy(update={"name": record.name}),
         href=record.uri,
         collection=safe.collection,
         footprint=safe.footprint(),

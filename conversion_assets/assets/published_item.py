@@ -7,28 +7,34 @@ from conversion_assets.assets.step import Result, materialized, step
 from conversion_assets.assets.stopwatch import Stopwatch
 from conversion_assets.checks.findings import publication_finding
 from conversion_assets.checks.specs import judged
+from conversion_assets.publishing import publish_version
 from conversion_assets.records import DescribedProduct, PublishedProduct
 from conversion_assets.resources.catalogue import Catalogue, CollectionSpec
 from conversion_assets.resources.object_store import ObjectStore
 from conversion_assets.resources.staging import Staging
+from conversion_assets.resources.version_grace import VersionGrace
 from conversion_assets.tracing import span
 
 
 @step(kinds={"stac"}, pool="catalogue")
 def published_item(
-    stac_item: DescribedProduct, catalogue: Catalogue, object_store: ObjectStore, staging: Staging
+    stac_item: DescribedProduct,
+    catalogue: Catalogue,
+    object_store: ObjectStore,
+    staging: Staging,
+    version_grace: VersionGrace,
 ) -> Result:
     """The item where readers find it: added or replaced, read back and compared.
 
-    Only then are the staged copies of the input removed.
+    What it was before stays beside it for a while. Then the staged copies of the input are removed.
     """
     watch, order = Stopwatch(), stac_item.order
     spec = CollectionSpec(owner=order.owner, id=stac_item.collection, title=stac_item.collection_title)
     with span("catalogue publish", collection=spec.id):
-        href = catalogue.publish(stac_item.item, spec)
-    finding = publication_finding(stac_item.item, catalogue.read(href))
+        published = publish_version(stac_item.item, spec, catalogue, object_store, version_grace.end())
+    finding = publication_finding(published.item, catalogue.read(published.href))
     yield from judged("published_item", stac_item.item["id"], [finding])
     staging.release(order)
     object_store.release(order.key)
-    record = PublishedProduct.of(stac_item, href)
+    record = PublishedProduct.of(stac_item, published.href)
     yield materialized(record, published_metadata(record, watch.seconds()))

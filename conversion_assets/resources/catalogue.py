@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import dagster as dg
 import pystac
 
+from conversion_assets.errors import OrderError
 from conversion_assets.stac.extents import extent_of
 from conversion_assets.stac.formats import parse_date_time
 
@@ -30,7 +32,8 @@ class CollectionSpec:
     """What a collection is made with when the first item arrives.
 
     Attributes:
-        owner: whose collection.
+        owner: whose collection; empty where a catalogue lists collections that know no owner, and their items
+            alone say whose they are.
         id: STAC collection id.
         title: for people.
     """
@@ -59,10 +62,74 @@ class Catalogue(dg.ConfigurableResource, ABC):  # type: ignore[type-arg] # the r
 
     @abstractmethod
     def read(self, href: str) -> Document:
-        """Read a published item back, with absolute asset hrefs.
+        """Read a published item back, with absolute hrefs of assets and of links to other versions.
+
+        Its link ``self`` says where it is.
 
         Raises:
             PermanentError: there is none.
+        """
+
+    @abstractmethod
+    def find(self, item_id: str, collection: CollectionSpec) -> Document | None:
+        """Give an item of a collection as ``read`` does; None if there is none, or it is another owner's.
+
+        Raises:
+            TransientError: the catalogue cannot be reached just now.
+            OrderError: the names cannot be those of an item.
+        """
+
+    @abstractmethod
+    def remove(self, item_id: str, collection: CollectionSpec) -> None:
+        """Take an item out of the catalogue, and never its data; nothing happens when it is not there.
+
+        The extents of the collection stay as they are.
+
+        Raises:
+            TransientError: the catalogue cannot be reached just now.
+            PermanentError: it refuses; with its own words.
+            OrderError: the item is another owner's, or the names cannot be those of an item.
+        """
+
+    @abstractmethod
+    def items(self, collection: CollectionSpec) -> Iterator[Document]:
+        """Give all items of a collection one after the other, as ``read`` does; none where there is no such.
+
+        Superseded versions are among them. Whoever changes the collection meanwhile may miss items.
+
+        Args:
+            collection: of its owner only; of everyone where it names none.
+
+        Raises:
+            TransientError: the catalogue cannot be reached just now, or is changed while it is listed.
+        """
+
+    def search(
+        self, parameters: Mapping[str, str], collections: Sequence[CollectionSpec] = ()
+    ) -> Iterator[Document]:
+        """Let the server search; gives what it finds as ``read`` does.
+
+        Args:
+            parameters: of a STAC API's ``GET /search``, without ``collections``.
+            collections: only in these; empty for all.
+
+        Raises:
+            OrderError: the catalogue has no server that could, or it does not understand the parameters.
+            TransientError: the catalogue cannot be reached just now.
+        """
+        del parameters, collections
+        raise OrderError(
+            "the catalogue query",
+            "a static catalogue has no server that could search",
+            "Select by collection, box and time, or publish to a STAC API.",
+        )
+
+    @abstractmethod
+    def collections(self) -> Iterator[CollectionSpec]:
+        """Give the collections that are there and whose names ours could have, also those of others.
+
+        Raises:
+            TransientError: the catalogue cannot be reached just now.
         """
 
 

@@ -4,27 +4,39 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from pydantic import PrivateAttr
 
 from conversion_assets.errors import ConversionAssetsError, PermanentError
-from conversion_assets.orders import valid_key
-from conversion_assets.provenance import Provenance
-from conversion_assets.resources.object_store import ObjectStore, Progress, Shelf, emptied
+from conversion_assets.orders import IDENTIFIER, valid_key
+from conversion_assets.resources.object_store import (
+    PRODUCT_ENDING,
+    ROOT_METADATA,
+    ObjectStore,
+    Progress,
+    Shelf,
+    StoredProduct,
+    emptied,
+    is_product_name,
+    numbers_of,
+)
 from conversion_assets.resources.provenance_ledger import ProvenanceLedger
 from conversion_assets.resources.s3_storage import S3Storage
 from conversion_assets.storage.access import create_bucket
 from conversion_assets.storage.faults import explained
 from conversion_assets.storage.prefixes import Prefix
-from conversion_assets.storage.transfer import FileSystem, copy, delete_prefix, stored_sizes, upload
+from conversion_assets.storage.transfer import FileSystem, copy, delete_objects, delete_prefix, upload
 from conversion_assets.zarr.conversion import Workspace
 from conversion_assets.zarr.product_folder import (
+    CONSOLIDATED_METADATA,
     ProductFolder,
     local_product,
-    metadata_digest,
     stored_product,
 )
 
@@ -36,8 +48,9 @@ PRODUCT_DEPTH = 3
 class S3ObjectStore(ObjectStore):
     """Products are ``s3://<bucket>/<prefix>/<owner>/<collection>/<EOPF name>.zarr``.
 
-    A converter of this machine works in a folder below ``root``, one elsewhere in the hidden sibling
-    ``.converting-<key>`` of the product. Provenance is kept below ``<prefix>/.provenance``.
+    Later ones of the same SAFE are ``<EOPF name>.v2.zarr`` and so on. A converter of this machine works in a
+    folder below ``root``, one elsewhere in the hidden sibling ``.converting-<key>`` of the product.
+    Provenance is kept below ``<prefix>/.provenance``.
 
     Attributes:
         storage: the S3 service.
@@ -66,41 +79,42 @@ class S3ObjectStore(ObjectStore):
             emptied(folder)
         return S3Workspace(folder, hidden, safe, staged, self._filesystem)
 
-    def promote(self, product: ProductFolder, shelf: Shelf, provenance: Provenance) -> str:
-        """See ``ObjectStore.promote``."""
-        target = self._in_bucket(shelf.bucket, shelf.owner, shelf.collection, f"{provenance.name}.zarr")
-        ledger = self._ledger(shelf)
-        # Objects are exchanged one by one: of two orders that make one name, the second has to wait.
-        with self.sole_conversion(shelf, target.name, LOG.info):
-            is_there = bool(stored_sizes(self._filesystem, target))
-            with ledger.entering(provenance, product_exists=is_there):
-                ledger.forget(provenance.name)
-                self._transfer(product, target)
-        return target.uri
-
-    def find(self, shelf: Shelf, safe_name: str) -> tuple[str, Provenance] | None:
-        """See ``ObjectStore.find``."""
-        provenance = self._ledger(shelf).of_safe(safe_name)
-        if provenance is None:
-            return None
-        place = self._in_bucket(shelf.bucket, shelf.owner, shelf.collection, f"{provenance.name}.zarr")
-        try:
-            digest = metadata_digest(_product_at(place, self._filesystem))
-        except FileNotFoundError:
-            return None
-        return (place.uri, provenance) if digest == provenance.metadata_sha256 else None
-
     def open_product(self, uri: str) -> ProductFolder:
         """See ``ObjectStore.open_product``."""
         place = Prefix.of(uri)
         parts = place.path.removeprefix(self._above).split("/")
         if not place.path.startswith(self._above) or len(parts) != PRODUCT_DEPTH:
-            raise PermanentError(
-                uri,
-                f"it is not below s3://{place.bucket}/{self._above}<owner>/<collection>",
-                "Convert the product again with these settings of the object store.",
-            )
+            raise self._elsewhere(uri, place.bucket)
         return _product_at(place, self._filesystem)
+
+    def shelf_at(self, uri: str) -> Shelf:
+        """See ``ObjectStore.shelf_at``."""
+        place = Prefix.of(uri)
+        parts = place.path.removeprefix(self._above).split("/")
+        if not place.path.startswith(self._above) or len(parts) != PRODUCT_DEPTH or place.uri != uri:
+            raise self._elsewhere(uri, place.bucket)
+        owner, collection, name = parts
+        if not (is_product_name(name) and IDENTIFIER.fullmatch(owner) and IDENTIFIER.fullmatch(collection)):
+            raise self._elsewhere(uri, place.bucket)
+        return Shelf(bucket=place.bucket, owner=owner, collection=collection)
+
+    def shelves(self, buckets: Collection[str] = ()) -> Iterator[Shelf]:
+        """See ``ObjectStore.shelves``; a bucket that is missing has none."""
+        for bucket in buckets:
+            for owner in self._folders(bucket, self._above):
+                for collection in self._folders(bucket, f"{self._above}{owner}/"):
+                    yield Shelf(bucket=bucket, owner=owner, collection=collection)
+
+    def products(self, shelf: Shelf) -> Iterator[StoredProduct]:
+        """See ``ObjectStore.products``."""
+        folder = self._in_bucket(shelf.bucket, shelf.owner, shelf.collection)
+        for name in filter(is_product_name, self._folders(shelf.bucket, folder.key_of(""))):
+            place = folder.below(name)
+            changed = self._changed(place, CONSOLIDATED_METADATA)
+            is_complete = bool(changed)
+            changed = changed or self._changed(place)
+            if changed:
+                yield StoredProduct(place.uri, name, max(changed), is_complete)
 
     def discard_workspace(self, shelf: Shelf, key: str) -> None:
         """See ``ObjectStore.discard_workspace``; what S3 does not let go of is told in the log only."""
@@ -136,16 +150,67 @@ class S3ObjectStore(ObjectStore):
     def _local_workspace(self, key: str) -> Path:
         return self._below("workspaces", valid_key(key))
 
-    def _ledger(self, shelf: Shelf) -> ProvenanceLedger:
-        notes = self._in_bucket(shelf.bucket, ".provenance", shelf.owner, shelf.collection)
-        return ProvenanceLedger(S3Documents(notes, self._filesystem), f"{shelf.owner}/{shelf.collection}")
+    def _elsewhere(self, uri: str, bucket: str) -> PermanentError:
+        return PermanentError(
+            uri,
+            f"it is not below s3://{bucket}/{self._above}<owner>/<collection>",
+            "Convert the product again with these settings of the object store.",
+        )
 
-    def _transfer(self, product: ProductFolder, target: Prefix) -> None:
-        sizes = _sizes(product)
+    def _at(self, shelf: Shelf, place: str) -> Prefix:
+        return self._in_bucket(shelf.bucket, shelf.owner, shelf.collection, f"{place}{PRODUCT_ENDING}")
+
+    def _uri(self, shelf: Shelf, place: str) -> str:
+        return self._at(shelf, place).uri
+
+    def _numbers(self, shelf: Shelf, name: str) -> set[int]:
+        start = self._in_bucket(shelf.bucket, shelf.owner, shelf.collection, f"{name}.")
+        return numbers_of(name, (f"{name}.{rest}" for rest in self._folders(shelf.bucket, start.path)))
+
+    def _put(self, product: ProductFolder, shelf: Shelf, place: str) -> None:
+        sizes, target = _sizes(product), self._at(shelf, place)
         if product.path is not None:
             upload(product.path, self._filesystem, target, sizes)
         else:
             copy(self._filesystem, Prefix.of(product.uri), target, sizes)
+
+    def _veil(self, shelf: Shelf, place: str) -> None:
+        delete_objects(self._filesystem, self._at(shelf, place), ROOT_METADATA)
+
+    def _erase(self, shelf: Shelf, place: str) -> None:
+        delete_prefix(self._filesystem, self._at(shelf, place))
+
+    def _folders(self, bucket: str, start: str) -> list[str]:
+        """Name what follows the start of a key up to the next slash, hidden folders aside."""
+        pages = self._pages(bucket, start, Delimiter="/")
+        found = [entry["Prefix"] for page in pages for entry in page.get("CommonPrefixes", [])]
+        names = [prefix.removeprefix(start).removesuffix("/") for prefix in found]
+        return [name for name in names if name and not name.startswith(".")]
+
+    def _changed(self, place: Prefix, start: str = "") -> list[datetime]:
+        """Tell when the objects of a product were written whose paths in it begin alike."""
+        pages = self._pages(place.bucket, place.key_of(start))
+        return [entry["LastModified"] for page in pages for entry in page.get("Contents", [])]
+
+    def _pages(self, bucket: str, start: str, **options: str) -> Iterator[dict[str, Any]]:
+        """List keys by what they start with; a missing bucket has none."""
+        following: dict[str, str] = {}
+        while True:
+            with explained(f"s3://{bucket}"):
+                try:
+                    page: dict[str, Any] = self._filesystem.call_s3(
+                        "list_objects_v2", Bucket=bucket, Prefix=start, **options, **following
+                    )
+                except FileNotFoundError:
+                    return
+            yield page
+            if not page.get("IsTruncated"):
+                return
+            following = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def _ledger(self, shelf: Shelf) -> ProvenanceLedger:
+        notes = self._in_bucket(shelf.bucket, ".provenance", shelf.owner, shelf.collection)
+        return ProvenanceLedger(S3Documents(notes, self._filesystem), f"{shelf.owner}/{shelf.collection}")
 
 
 @dataclass(frozen=True)
@@ -213,6 +278,10 @@ class S3Documents:
         """See ``Documents.write``."""
         with explained(self.folder.uri):
             self.filesystem.pipe_file(self.folder.below(name).root, content)
+
+    def remove(self, name: str) -> None:
+        """See ``Documents.remove``."""
+        delete_objects(self.filesystem, self.folder, [name])
 
 
 def _product_at(place: Prefix, filesystem: FileSystem) -> ProductFolder:

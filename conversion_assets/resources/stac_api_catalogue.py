@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import reduce
 from http import HTTPStatus
@@ -11,7 +12,7 @@ from http import HTTPStatus
 from pydantic import PrivateAttr
 
 from conversion_assets.errors import OrderError, PermanentError, TransientError
-from conversion_assets.orders import valid_identifier, valid_key
+from conversion_assets.orders import IDENTIFIER, valid_identifier, valid_key
 from conversion_assets.resources.authentication import Authentication
 from conversion_assets.resources.catalogue import (
     CATALOGUE_LINKS,
@@ -22,12 +23,14 @@ from conversion_assets.resources.catalogue import (
     differences,
 )
 from conversion_assets.stac.extents import grown, holds, searches_beyond
-from conversion_assets.web.client import EXPECTED, WebClient
+from conversion_assets.web.client import EXPECTED, Answer, WebClient
 
 ROUNDS = 10
 """How often a change is tried when others change the same thing at the same time."""
 STRAYS = 50
 """How many items beyond an extent are taken in at once."""
+PAGE = 100
+"""How many documents are asked for at once when all are listed."""
 MADE_LINKS = CATALOGUE_LINKS | {"items", "item", "child", "queryables"}
 """Links that the server makes anew whenever a document is read."""
 
@@ -40,6 +43,9 @@ class StacApiCatalogue(Catalogue):
     grow an extent at once the later can undo what the earlier did. Each therefore looks for items beyond
     the extent that it wrote and takes them in, and sees to its own item once more when it is published:
     whoever writes last sees what all others need.
+
+    A collection has no owner here: several may share it, and ``owner`` of each item says whose it is. What
+    is another owner's is never replaced or removed. ``collections`` therefore names no owner.
 
     Attributes:
         url: root of the API.
@@ -70,7 +76,55 @@ class StacApiCatalogue(Catalogue):
             answer = client.get(href, expect=(HTTPStatus.OK, HTTPStatus.NOT_FOUND))
         if answer.status == HTTPStatus.NOT_FOUND:
             raise PermanentError(href, "the catalogue has no such item", "Publish the product again.")
-        return self._received(_object(answer.json, href))
+        return self._received(_item(answer.json, href))
+
+    def find(self, item_id: str, collection: CollectionSpec) -> Document | None:
+        """See ``Catalogue.find``."""
+        self._check_place(item_id, collection)
+        with self._client() as client:
+            found = self._found_item(client, collection, item_id)
+        return found if found is not None and _is_of(found, collection) else None
+
+    def remove(self, item_id: str, collection: CollectionSpec) -> None:
+        """See ``Catalogue.remove``."""
+        self._check_place(item_id, collection)
+        with self._client() as client:
+            found = self._found_item(client, collection, item_id)
+            if found is None:
+                return
+            _refuse_foreign(item_id, collection.owner, found)
+            self._remove(client, collection, found)
+
+    def items(self, collection: CollectionSpec) -> Iterator[Document]:
+        """See ``Catalogue.items``."""
+        valid_identifier("collection", collection.id)
+        path = f"{self._collection_path(collection)}/items"
+        with self._client() as client:
+            for feature in self._listed(client, path, "features"):
+                item = self._received(_item(feature, path))
+                if _is_of(item, collection):
+                    yield item
+
+    def search(
+        self, parameters: Mapping[str, str], collections: Sequence[CollectionSpec] = ()
+    ) -> Iterator[Document]:
+        """See ``Catalogue.search``."""
+        among = ",".join(self._in_search(collection) for collection in collections)
+        chosen = {**parameters, **({"collections": among} if among else {})}
+        with self._client() as client:
+            self._require_filter(client)
+            answer = client.get("search", params={"limit": PAGE, **chosen})
+            for feature in self._pages(client, answer, "search", "features"):
+                yield self._received(_item(feature, "search"))
+
+    def collections(self) -> Iterator[CollectionSpec]:
+        """See ``Catalogue.collections``."""
+        with self._client() as client:
+            for listed in self._listed(client, "collections", "collections"):
+                document = _object(listed, "collections")
+                name = str(document.get("id"))
+                if IDENTIFIER.fullmatch(name):
+                    yield CollectionSpec(self._owner_of(document), name, str(document.get("title", "")))
 
     def _client(self) -> WebClient:
         root = self._root()
@@ -91,9 +145,18 @@ class StacApiCatalogue(Catalogue):
         return self.url
 
     def _check_names(self, item_id: str, collection: CollectionSpec) -> None:
-        valid_key(item_id)
         valid_identifier("owner", collection.owner)
-        valid_identifier("collection", collection.id)
+        self._check_place(item_id, collection)
+
+    def _owner_of(self, document: Document) -> str:
+        """Name the owner of a collection, empty where the server knows none."""
+        del document
+        return ""
+
+    def _remove(self, client: WebClient, collection: CollectionSpec, item: Document) -> None:
+        """Let the server remove an item, which may be gone."""
+        path = self._item_path(collection, item["id"])
+        client.delete(path, expect=(*EXPECTED, HTTPStatus.NOT_FOUND))
 
     def _in_path(self, collection: CollectionSpec) -> str:
         """Name a collection in a path."""
@@ -116,6 +179,41 @@ class StacApiCatalogue(Catalogue):
     def _received(self, item: Document) -> Document:
         """Lay aside what the server added to an item."""
         return item
+
+    # What is listed.
+
+    def _listed(self, client: WebClient, path: str, member: str) -> Iterator[object]:
+        """Give what a listing has; nothing where there is none."""
+        answer = client.get(path, params={"limit": PAGE}, expect=(HTTPStatus.OK, HTTPStatus.NOT_FOUND))
+        yield from self._pages(client, answer, path, member)
+
+    def _require_filter(self, client: WebClient) -> None:
+        """Refuse a server that would leave the filter aside and give all that it has."""
+        conformance = _object(client.get("").json, client.base_url).get("conformsTo", ())
+        if not any("item-search#filter" in str(name) for name in conformance):
+            raise OrderError(
+                "the catalogue query",
+                "the server of the catalogue does not say that it can filter",
+                "Select by collection, box and time.",
+            )
+
+    def _pages(self, client: WebClient, answer: Answer, path: str, member: str) -> Iterator[object]:
+        """Give what an answer and those that follow it have, as the server's own links lead."""
+        followed: set[str] = set()
+        while answer.status == HTTPStatus.OK:
+            page = _object(answer.json, path)
+            yield from page.get(member, ())
+            following = next((link for link in page.get("links", ()) if link.get("rel") == "next"), None)
+            if following is None:
+                return
+            _refuse_circle(path, following, followed)
+            answer = client.call(
+                following.get("method", "GET"), following["href"], json=following.get("body"), repeat=True
+            )
+
+    def _check_place(self, item_id: str, collection: CollectionSpec) -> None:
+        valid_key(item_id)
+        valid_identifier("collection", collection.id)
 
     # The collection.
 
@@ -184,7 +282,7 @@ class StacApiCatalogue(Catalogue):
             found = self._found_item(client, collection, item["id"])
             if found is None:
                 continue
-            _refuse_foreign(item, found)
+            _refuse_foreign(item["id"], item["properties"].get("owner"), found)
             if not differences(item, found) or self._replaced(client, collection, document):
                 return
         raise TransientError(
@@ -202,8 +300,9 @@ class StacApiCatalogue(Catalogue):
         return True
 
     def _found_item(self, client: WebClient, collection: CollectionSpec, item_id: str) -> Document | None:
-        found = self._found(client, self._item_path(collection, item_id))
-        return None if found is None else self._received(found)
+        path = self._item_path(collection, item_id)
+        found = self._found(client, path)
+        return None if found is None else self._received(_item(found, path))
 
     def _found(self, client: WebClient, path: str) -> Document | None:
         answer = client.get(path, expect=(HTTPStatus.OK, HTTPStatus.NOT_FOUND))
@@ -225,12 +324,35 @@ def _object(body: object, href: str) -> Document:
     )
 
 
-def _refuse_foreign(item: Document, found: Document) -> None:
-    """Let nobody replace what is another owner's."""
-    ours, theirs = (document["properties"].get("owner") for document in (item, found))
+def _item(body: object, href: str) -> Document:
+    """Let a document pass that has the parts of an item, since others may write to the catalogue, too."""
+    item = _object(body, href)
+    parts: dict[str, type] = {"id": str, "properties": dict, "assets": dict, "links": list}
+    for name, kind in parts.items():
+        if not isinstance(item.get(name), kind):
+            raise PermanentError(href, f"it has no STAC item: {name} is missing", "See who published it.")
+    return item
+
+
+def _is_of(item: Document, collection: CollectionSpec) -> bool:
+    """Say whether an item is of the collection's owner, where both are known."""
+    return not collection.owner or item["properties"].get("owner", collection.owner) == collection.owner
+
+
+def _refuse_circle(path: str, following: Document, followed: set[str]) -> None:
+    """Refuse a page that was seen: when others change what is listed, some servers begin anew."""
+    page = json.dumps([following.get("href"), following.get("body")], sort_keys=True)
+    if page in followed:
+        raise TransientError(path, "its pages lead in a circle", "It is listed again later.")
+    followed.add(page)
+
+
+def _refuse_foreign(item_id: str, ours: str | None, found: Document) -> None:
+    """Let nobody change what is another owner's."""
+    theirs = found["properties"].get("owner")
     if ours and theirs and ours != theirs:
         raise OrderError(
-            f"item {item['id']} of {ours}",
+            f"item {item_id} of {ours}",
             f"the catalogue has this item in this collection already, and it is {theirs}'s",
             "Order it into another collection.",
         )

@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from datetime import datetime
 from pathlib import Path
@@ -26,14 +26,16 @@ from conversion_assets.resources.catalogue import (
 from conversion_assets.resources.file_exchange import write_whole
 from conversion_assets.stac.extents import grown
 from conversion_assets.stac.validation import validate_catalog, validate_collection
+from conversion_assets.stac.versions import VERSION_LINKS
 
 
 class StaticCatalogue(Catalogue):
     """A self-contained static catalogue in a folder, safe under concurrent writers.
 
-    A document is written before anything links to it, and replaced as a whole, so that a reader finds
-    no dangling link at any time, wherever a writer was killed. One day of one collection is one
-    sub-catalogue: adding an item rewrites that one, not the whole collection.
+    A document is written before anything links to it, removed after everything that links to it, and
+    replaced as a whole, so that a reader finds no dangling link at any time, wherever a writer was killed.
+    One day of one collection is one sub-catalogue: adding an item rewrites that one, not the whole
+    collection.
 
     Attributes:
         root: folder of the catalogue.
@@ -45,12 +47,9 @@ class StaticCatalogue(Catalogue):
 
     def publish(self, item: Document, collection: CollectionSpec) -> str:
         """See ``Catalogue.publish``."""
-        valid_key(item["id"])
-        for name in (collection.owner, collection.id):
-            valid_identifier("name", name)
-        _refuse_reserved(item["id"])
+        folder = self._folder(collection)
+        _check_item_id(item["id"])
         with self._locked():
-            folder = self._root / collection.owner / collection.id
             day = folder / _day_of(item)
             path = day / f"{item['id']}.json"
             _write(path, _placed_item(item, path, collection))
@@ -61,18 +60,55 @@ class StaticCatalogue(Catalogue):
 
     def read(self, href: str) -> Document:
         """See ``Catalogue.read``."""
-        path = Path(unquote(urlsplit(href).path))
-        item = _read(path)
+        item = _opened(Path(unquote(urlsplit(href).path)))
         if item is None:
             raise PermanentError(href, "the catalogue has no such item", "Publish the product again.")
-        for asset in item["assets"].values():
-            if not urlsplit(asset["href"]).scheme:
-                asset["href"] = Path(os.path.normpath(path.parent / unquote(asset["href"]))).as_uri()
         return item
+
+    def find(self, item_id: str, collection: CollectionSpec) -> Document | None:
+        """See ``Catalogue.find``."""
+        path = self._path_of(item_id, collection)
+        return None if path is None else _opened(path)
+
+    def remove(self, item_id: str, collection: CollectionSpec) -> None:
+        """See ``Catalogue.remove``; the last item of a day takes the day's sub-catalogue with it."""
+        folder = self._folder(collection)
+        _check_item_id(item_id)
+        with self._locked():
+            path = self._path_of(item_id, collection)
+            if path is not None:
+                _remove(path, folder / "collection.json")
+
+    def items(self, collection: CollectionSpec) -> Iterator[Document]:
+        """See ``Catalogue.items``."""
+        for day in _linked(self._folder(collection) / "collection.json", "child"):
+            for path in _linked(day, "item"):
+                item = _opened(path)
+                if item is not None:
+                    yield item
+
+    def collections(self) -> Iterator[CollectionSpec]:
+        """See ``Catalogue.collections``."""
+        for owner in _linked(self._root / "catalog.json", "child"):
+            for path in _linked(owner, "child"):
+                document = _read(path)
+                if document is not None:
+                    yield CollectionSpec(owner.parent.name, document["id"], document.get("title", ""))
 
     @property
     def _root(self) -> Path:
         return Path(self.root)
+
+    def _folder(self, collection: CollectionSpec) -> Path:
+        for name in (collection.owner, collection.id):
+            valid_identifier("name", name)
+        return self._root / collection.owner / collection.id
+
+    def _path_of(self, item_id: str, collection: CollectionSpec) -> Path | None:
+        """Find an item's document, whatever day it is of."""
+        folder = self._folder(collection)
+        _check_item_id(item_id)
+        return next(folder.glob(f"*/{item_id}.json"), None)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -108,8 +144,9 @@ class StaticCatalogue(Catalogue):
         _write(root, document)
 
 
-def _refuse_reserved(item_id: str) -> None:
+def _check_item_id(item_id: str) -> None:
     """Keep apart what is the catalogue's own: its documents stand beside the items."""
+    valid_key(item_id)
     if f"{item_id}.json".lower() in CATALOGUE_DOCUMENTS:
         raise OrderError(item_id, "the catalogue keeps a document of its own under this name", "Rename it.")
 
@@ -121,7 +158,7 @@ def _day_of(item: Document) -> str:
 def _placed_item(item: Document, path: Path, spec: CollectionSpec) -> Document:
     """Give an item the links of its place, and hrefs relative to it for products on the same disk."""
     placed = deepcopy(item)
-    links = [link for link in item["links"] if link["rel"] not in CATALOGUE_LINKS]
+    links = [link for link in placed["links"] if link["rel"] not in CATALOGUE_LINKS]
     placed["links"] = [
         {"rel": "root", "href": "../../../catalog.json", "type": "application/json"},
         {"rel": "parent", "href": "./catalog.json", "type": "application/json"},
@@ -129,11 +166,28 @@ def _placed_item(item: Document, path: Path, spec: CollectionSpec) -> Document:
         *links,
     ]
     placed["collection"] = spec.id
-    for asset in placed["assets"].values():
-        parts = urlsplit(asset["href"])
+    for target in _own_targets(placed):
+        parts = urlsplit(target["href"])
         if parts.scheme == "file":
-            asset["href"] = quote(os.path.relpath(unquote(parts.path), path.parent))
+            target["href"] = quote(os.path.relpath(unquote(parts.path), path.parent))
     return placed
+
+
+def _own_targets(item: Document) -> list[Document]:
+    """Give what leads to the same disk, and moves with the catalogue: assets, and items of other versions."""
+    return [*item["assets"].values(), *(link for link in item["links"] if link["rel"] in VERSION_LINKS)]
+
+
+def _opened(path: Path) -> Document | None:
+    """Read an item with absolute hrefs, as it was before it was placed."""
+    item = _read(path)
+    if item is None:
+        return None
+    for target in _own_targets(item):
+        if not urlsplit(target["href"]).scheme:
+            target["href"] = Path(os.path.normpath(path.parent / unquote(target["href"]))).as_uri()
+    item["links"].append({"rel": "self", "href": path.as_uri(), "type": "application/geo+json"})
+    return item
 
 
 def _catalogue_document(name: str, description: str, *, levels: int) -> Document:
@@ -159,6 +213,36 @@ def _add_link(document: Document, rel: str, href: str, title: str) -> None:
     media_type = "application/geo+json" if rel == "item" else "application/json"
     if not any(link["rel"] == rel and link["href"] == href for link in document["links"]):
         document["links"].append({"rel": rel, "href": href, "type": media_type, "title": title})
+
+
+def _linked(path: Path, rel: str) -> list[Path]:
+    """Give the documents to which a document links, none where it is not there."""
+    document = _read(path) or {"links": []}
+    hrefs = [link["href"] for link in document["links"] if link["rel"] == rel]
+    return [Path(os.path.normpath(path.parent / unquote(href))) for href in hrefs]
+
+
+def _remove(path: Path, collection: Path) -> None:
+    """Remove an item's document after the links that lead to it, and so its day when it is the last one."""
+    day = path.parent / "catalog.json"
+    if not [other for other in _linked(day, "item") if other != path]:
+        _remove_link(collection, day)
+        day.unlink(missing_ok=True)
+    else:
+        _remove_link(day, path)
+    path.unlink(missing_ok=True)
+    with suppress(OSError):  # something else is in it
+        if not day.exists():
+            path.parent.rmdir()
+
+
+def _remove_link(path: Path, target: Path) -> None:
+    document = _read(path)
+    if document is None:
+        return
+    href = f"./{target.relative_to(path.parent).as_posix()}"
+    document["links"] = [link for link in document["links"] if link["href"] != href]
+    _write(path, document)
 
 
 def _read(path: Path) -> Document | None:

@@ -11,6 +11,7 @@ from conversion_assets.errors import OrderError
 from conversion_assets.resources.catalogue import CollectionSpec, Document
 from conversion_assets.resources.stac_api_catalogue import StacApiCatalogue
 from conversion_assets.stac.geometry import footprint_from_geojson
+from conversion_assets.web.client import WebClient
 
 PREFIX = "/catalog"
 OWNER = re.compile(r"[A-Za-z0-9]+")
@@ -30,9 +31,12 @@ class UpstreamCatalogue(StacApiCatalogue):
     - ``bbox`` is sent as the bounds of the coordinates, which go round the globe for a product at the
       antimeridian;
     - links to an item in a collection of the same name elsewhere are sent in an equivalent spelling, since
-      it takes every such link for one of its own and rewrites it.
+      it takes every such link for one of its own and rewrites it;
+    - an item is sent without assets before it is removed, since the server deletes with an item whatever
+      its assets lead to.
 
-    Reading undoes all of it.
+    Reading undoes all of it. ``expires``, which the server sets for every item, is ours where the item is
+    deprecated.
     """
 
     def _root(self) -> str:
@@ -68,6 +72,13 @@ class UpstreamCatalogue(StacApiCatalogue):
     def _sent_collection(self, document: Document, collection: CollectionSpec) -> Document:
         return {**super()._sent_collection(document, collection), "owner": collection.owner}
 
+    def _owner_of(self, document: Document) -> str:
+        return str(document.get("owner", ""))
+
+    def _remove(self, client: WebClient, collection: CollectionSpec, item: Document) -> None:
+        if self._replaced(client, collection, self._sent({**item, "assets": {}}, collection)):
+            super()._remove(client, collection, item)
+
     def _received(self, item: Document) -> Document:
         owner = item["properties"].get("owner", "")
         collection = item["collection"].removeprefix(f"{owner}_")
@@ -77,11 +88,15 @@ class UpstreamCatalogue(StacApiCatalogue):
             **item,
             "collection": collection,
             "bbox": _bbox(item),
-            "properties": _without(item["properties"], ITS_PROPERTIES),
+            "properties": _without(item["properties"], _its_properties(item)),
             "assets": assets,
             "links": [_respelt(link, collection, VEILED, OPEN) for link in links],
             "stac_extensions": _own_extensions(item["stac_extensions"], assets),
         }
+
+
+def _its_properties(item: Document) -> frozenset[str]:
+    return ITS_PROPERTIES - {"expires"} if item["properties"].get("deprecated") else ITS_PROPERTIES
 
 
 def _respelt(link: Document, collection: str, old: str, new: str) -> Document:

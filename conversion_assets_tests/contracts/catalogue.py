@@ -14,10 +14,12 @@ import pystac_client
 import pytest
 
 from conversion_assets.errors import OrderError, PermanentError, TransientError
+from conversion_assets.resources import stac_api_catalogue
 from conversion_assets.resources.authentication import Authentication
 from conversion_assets.resources.catalogue import Catalogue, CollectionSpec, differences
 from conversion_assets.resources.stac_api_catalogue import StacApiCatalogue
 from conversion_assets.stac.extents import holds
+from conversion_assets.stac.versions import EarlierVersion, earlier_version, self_href, succeeding, superseded
 from conversion_assets_tests.peers.serving import Trouble
 from conversion_assets_tests.peers.stac_api import StacApi
 from conversion_assets_tests.resources.items import AROUND, START, item
@@ -131,6 +133,62 @@ class CatalogueContract:
         assert bench.items() == sorted(sent["id"] for sent in items)
         assert extent(bench.collection()) == ([0, -5, 22, 3], START, START + timedelta(hours=4, seconds=25))
 
+    def test_item_is_found_by_its_id_and_says_where_it_is(self, bench: Bench) -> None:
+        assert bench.catalogue.find("A", bench.spec) is None
+        href = bench.publish(bench.item())
+        found = bench.catalogue.find("A", bench.spec)
+        assert found is not None
+        assert differences(bench.item(), found) == ()
+        assert self_href(found) == href
+        assert bench.catalogue.find("B", bench.spec) is None
+        assert bench.catalogue.find("A", replace(bench.spec, id=f"{bench.spec.id}x")) is None
+
+    def test_removed_item_is_gone_and_the_others_stay(self, bench: Bench) -> None:
+        days = [START, START, START + timedelta(days=1)]
+        for name, day in zip("ABC", days, strict=True):
+            bench.publish(bench.item(name, start=day))
+        for removed, left in (("A", ["B", "C"]), ("C", ["B"]), ("B", [])):
+            for _ in range(2):
+                bench.catalogue.remove(removed, bench.spec)
+                assert bench.items() == left
+            assert bench.catalogue.find(removed, bench.spec) is None
+        bench.publish(bench.item("A"))
+        assert bench.items() == ["A"]
+        bench.catalogue.remove("A", replace(bench.spec, id=f"{bench.spec.id}x"))
+        assert bench.items() == ["A"]
+
+    def test_all_items_are_given_page_by_page(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(stac_api_catalogue, "PAGE", 2)
+        assert list(bench.catalogue.items(bench.spec)) == []
+        sent = {f"I{n}": bench.item(f"I{n}", start=START + timedelta(days=n // 2)) for n in range(5)}
+        for document in sent.values():
+            bench.publish(document)
+        found = list(bench.catalogue.items(bench.spec))
+        assert sorted(document["id"] for document in found) == sorted(sent)
+        for document in found:
+            assert differences(sent[document["id"]], document) == ()
+
+    def test_collections_are_told(self, bench: Bench) -> None:
+        before = list(bench.catalogue.collections())
+        bench.publish(bench.item())
+        (added,) = [found for found in bench.catalogue.collections() if found not in before]
+        assert (added.id, added.title) == (bench.spec.id, bench.spec.title)
+        assert added.owner in ("", bench.spec.owner)
+        assert [found["id"] for found in bench.catalogue.items(added)] == ["A"]
+
+    def test_versions_and_their_links_are_read_back_as_they_were_sent(self, bench: Bench) -> None:
+        first = bench.catalogue.read(bench.publish(bench.item()))
+        expires = datetime(2031, 1, 2, 3, 4, 5, tzinfo=UTC)
+        aside = superseded(first, 1, self_href(first), expires)
+        earlier = bench.catalogue.read(bench.publish(aside))
+        assert differences(aside, earlier) == ()
+        assert earlier_version(earlier) == EarlierVersion("A", 1, expires)
+        sent = succeeding(bench.item(), 2, earlier)
+        found = bench.catalogue.read(bench.publish(sent))
+        assert differences(sent, found) == ()
+        assert earlier_version(found) is None
+        assert bench.items() == ["A", "A.v1"]
+
     def test_missing_item_is_told(self, bench: Bench) -> None:
         href = bench.publish(bench.item())
         with pytest.raises(PermanentError, match="no such item"):
@@ -145,6 +203,19 @@ class CatalogueContract:
         for spec in (CollectionSpec(name, bench.spec.id, ""), CollectionSpec(bench.spec.owner, name, "")):
             with pytest.raises(OrderError):
                 bench.catalogue.publish(sent, spec)
+        assert bench.state() == before
+
+    @pytest.mark.parametrize("name", HOSTILE)
+    def test_nothing_is_looked_for_or_removed_by_such_names(self, bench: Bench, name: str) -> None:
+        bench.publish(bench.item())
+        before = bench.state()
+        for use in (bench.catalogue.find, bench.catalogue.remove):
+            with pytest.raises(OrderError):
+                use(name, bench.spec)
+            with pytest.raises(OrderError):
+                use("A", replace(bench.spec, id=name))
+        with pytest.raises(OrderError):
+            list(bench.catalogue.items(replace(bench.spec, id=name)))
         assert bench.state() == before
 
 
@@ -258,6 +329,26 @@ class WeatherContract:
         assert bench.waited == [17]
         assert bench.items() == ["A"]
 
+    @pytest.mark.parametrize("trouble", PASSING.values(), ids=PASSING)
+    def test_passing_trouble_when_removing(self, bench: PeerBench, trouble: Trouble) -> None:
+        bench.publish(bench.item())
+        met = bench.peer.add(replace(trouble, method="DELETE", path="items"))
+        bench.catalogue.remove("A", bench.spec)
+        assert met.times == 0
+        assert bench.items() == []
+
+    def test_pages_that_lead_in_a_circle_are_left(
+        self, bench: PeerBench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(stac_api_catalogue, "PAGE", 1)
+        for name in "ABC":
+            bench.publish(bench.item(name))
+        listed = bench.catalogue.items(bench.spec)
+        next(listed)
+        bench.peer.add(Trouble(times=None, method="GET", path="items", status=200, body=_circle(bench)))
+        with pytest.raises(TransientError, match="circle"):
+            list(listed)
+
     def test_refused_connection_is_transient(self, bench: PeerBench) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             nobody = f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -323,6 +414,13 @@ class WeatherContract:
             assert not holds(bench.collection()["extent"], sent)
             slow.result()
         assert all(holds(bench.collection()["extent"], one) for one in (sent, other))
+
+
+def _circle(bench: PeerBench) -> Document:
+    """Give a page that leads to itself, as one does whose token a server no longer knows."""
+    path = bench.peer.received("GET", "items")[-1].path
+    following = {"rel": "next", "href": f"{bench.peer.url}{path}?token=lost"}
+    return {"type": "FeatureCollection", "features": [], "links": [following]}
 
 
 def extent(collection: Document) -> tuple[list[float], datetime, datetime]:

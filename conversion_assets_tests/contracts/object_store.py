@@ -8,7 +8,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -111,12 +111,14 @@ class Bench:
     def promoted(
         self, version: str, safe: str = SAFE, *, written: Written | None = None, shelf: Shelf | None = None
     ) -> tuple[str, Provenance]:
-        """Convert and promote a product."""
+        """Convert and promote a product; its provenance is given as the store keeps it."""
         where = shelf or self.shelf
         workspace = self.store.workspace(where, KEY, Path(self.store.root) / safe)
         product = (written or self.written_here)(workspace, contents(version))
         known = provenance(product, safe)
-        return self.store.promote(product, where, known), known
+        uri = self.store.promote(product, where, known)
+        place = uri.rpartition("/")[2].removesuffix(".zarr")
+        return uri, known.model_copy(update={"stored_as": None if place == NAME else place})
 
 
 def provenance(product: ProductFolder, safe: str = SAFE) -> Provenance:
@@ -157,15 +159,110 @@ class ObjectStoreContract:
         assert (product.uri, product.name) == (uri, f"{NAME}.zarr")
         assert {path: product.read(path) for path in product.objects()} == contents("1")
 
-    def test_replacement_takes_the_place_of_the_former(self, bench: Bench, written: Written) -> None:
+    def test_next_conversions_stand_beside_the_former_ones(self, bench: Bench, written: Written) -> None:
         first, _ = bench.promoted("1", written=written)
         bench.write(f"{bench.path(first)}/measurements/B99/0.0", b"stranger")
         bench.write(f"{bench.path(first)}x/.zmetadata", b"another product, whose name only begins alike")
-        second, known = bench.promoted("22", written=written)
-        assert first == second
+        before = bench.at(first)
+        second, _ = bench.promoted("22", written=written)
+        third, known = bench.promoted("333", written=written)
+        assert [second, third] == [f"{first.removesuffix('.zarr')}.v{number}.zarr" for number in (2, 3)]
+        assert bench.at(first) == before
         assert bench.at(second) == contents("22")
+        assert bench.at(third) == contents("333")
+        assert bench.store.find(bench.shelf, SAFE) == (third, known)
+        assert list(bench.at(f"{first}x")) == [".zmetadata"]
+
+    def test_name_is_not_given_again_while_a_later_conversion_stands(self, bench: Bench) -> None:
+        first, _ = bench.promoted("1")
+        second, known = bench.promoted("2")
+        bench.store.remove_product(first)
+        assert bench.at(first) == {}
         assert bench.store.find(bench.shelf, SAFE) == (second, known)
-        assert list(bench.at(f"{second}x")) == [".zmetadata"]
+        with pytest.raises(OrderError, match=rf"taken .* {SAFE}"):
+            bench.promoted("x", OTHER)
+        third, _ = bench.promoted("3")
+        assert third == second.replace(".v2.", ".v3.")
+
+    def test_what_is_left_of_a_product_is_taken_over(self, bench: Bench, written: Written) -> None:
+        first, _ = bench.promoted("1")
+        bench.write(f"{bench.path(first).removesuffix('.zarr')}.v2.zarr/measurements/B99/0.0", b"left")
+        uri, known = bench.promoted("2", written=written)
+        assert bench.at(uri) == contents("2")
+        assert bench.store.find(bench.shelf, SAFE) == (uri, known)
+        assert len(list(bench.store.products(bench.shelf))) == 2
+
+    def test_removed_product_is_gone_and_the_former_is_the_latest_again(self, bench: Bench) -> None:
+        first, former = bench.promoted("1")
+        second, _ = bench.promoted("2")
+        third, _ = bench.promoted("3")
+        for uri in (third, second):
+            bench.store.remove_product(uri)
+            bench.store.remove_product(uri)
+            assert bench.at(uri) == {}
+        assert bench.at(first) == contents("1")
+        assert bench.store.find(bench.shelf, SAFE) == (first, former)
+        bench.store.remove_product(first)
+        assert bench.store.find(bench.shelf, SAFE) is None
+        assert bench.read() == {}
+        uri, known = bench.promoted("4", OTHER)
+        assert uri == first
+        assert bench.store.find(bench.shelf, OTHER) == (uri, known)
+
+    def test_products_are_listed_with_what_is_left_of_such(self, bench: Bench) -> None:
+        assert list(bench.store.products(bench.shelf)) == []
+        since = datetime.now(UTC) - timedelta(seconds=5)
+        uris = [bench.promoted(str(number))[0] for number in range(2)]
+        bench.write(f"{bench.path(uris[0])}x/.zmetadata", b"of no product")
+        for name in (".zmetadata", ".zgroup"):
+            bench.write(f"{bench.path(uris[0])}/{name}", None)
+        listed = sorted(bench.store.products(bench.shelf), key=lambda product: product.name, reverse=True)
+        assert [(one.uri, one.is_complete) for one in listed] == [(uris[0], False), (uris[1], True)]
+        assert [one.name for one in listed] == [f"{NAME}.zarr", f"{NAME}.v2.zarr"]
+        assert all(since <= one.changed <= datetime.now(UTC) + timedelta(seconds=5) for one in listed)
+
+    def test_shelves_are_listed(self, bench: Bench) -> None:
+        assert list(bench.store.shelves([bench.bucket])) == []
+        shelves = [bench.shelf, bench.shelf.model_copy(update={"owner": "another", "collection": "c"})]
+        for shelf in shelves:
+            bench.promoted("1", shelf=shelf)
+        assert sorted(bench.store.shelves([bench.bucket]), key=lambda shelf: shelf.owner) == shelves[::-1]
+        assert list(bench.store.shelves(["missing-bucket"])) == []
+        assert bench.store.shelf_at(bench.promoted("1")[0]) == bench.shelf
+
+    @pytest.mark.parametrize(
+        "uri",
+        [
+            *(
+                "",
+                "/etc",
+                "file:///etc/passwd",
+                "s3://bucket/x",
+                "{root}",
+                "{product}/",
+                "{product}/measurements",
+            ),
+            *(
+                "{shelf}",
+                "{shelf}/",
+                "{shelf}/x",
+                "{shelf}/.zarr",
+                "{shelf}/.provenance",
+                "{shelf}/../x.zarr",
+            ),
+            *("{product}/../../x/y.zarr", "{product}/%2e%2e/x.zarr", "{product}?x=1", "{product}#x"),
+            *("{product}/.", "{uri}/.provenance/someone/x.zarr", "{uri}/../x/y/z/w.zarr"),
+        ],
+    )
+    def test_nothing_but_products_of_the_store_is_removed(self, bench: Bench, uri: str) -> None:
+        product, _ = bench.promoted("1")
+        before = bench.read()
+        shelf = product.rpartition("/")[0]
+        hostile = uri.format(product=product, shelf=shelf, uri=bench.uri, root=bench.store.root)
+        for use in (bench.store.remove_product, bench.store.shelf_at):
+            with pytest.raises(PermanentError):
+                use(hostile)
+        assert bench.read() == before
 
     def test_discarded_work_leaves_the_products(self, bench: Bench, written: Written, tmp_path: Path) -> None:
         safe = write_files(tmp_path / SAFE, SAFE_FILES)
@@ -219,7 +316,9 @@ class ObjectStoreContract:
         assert bench.store.find(bench.shelf, SAFE) == (uri, known)
 
     @pytest.mark.parametrize("damage", [None, b'{"name": "of another version"}', b"\xff"])
-    def test_product_of_unreadable_provenance_is_replaced(self, bench: Bench, damage: bytes | None) -> None:
+    def test_product_of_unreadable_provenance_is_converted_again(
+        self, bench: Bench, damage: bytes | None
+    ) -> None:
         bench.promoted("1")
         (note,) = bench.notes("products")
         bench.write(note, damage)
@@ -397,7 +496,6 @@ class S3ObjectStoreContract(ObjectStoreContract):
     """Tests of the object store on S3; a subclass brings it as the fixture ``bench``, an ``S3Bench``."""
 
     def test_root_metadata_are_written_last(self, bench: S3Bench, written: Written, proxy: Proxy) -> None:
-        bench.promoted("1", written=written)
         bench.write(f"{bench.above}someone/sentinel-2-l1c/{NAME}.zarr/stranger", b"x")
         store = bench.at_endpoint(proxy.url)
         workspace = bench.store.workspace(bench.shelf, KEY, Path(SAFE))
@@ -411,18 +509,36 @@ class S3ObjectStoreContract(ObjectStoreContract):
         assert names[-1] == ".zmetadata"
         root = changes.index(f"PUT {bench.product}.zmetadata")
         (deletion,) = (i for i, line in enumerate(changes) if line.startswith("POST") and "delete" in line)
-        forgotten, noted = (i for i, line in enumerate(changes) if f"products/{NAME}.json" in line)
-        assert forgotten < changes.index(f"PUT {bench.product}{names[0]}")
-        assert root < deletion < noted
+        (noted,) = (i for i, line in enumerate(changes) if f"products/{NAME}.json" in line)
+        assert noted < root < deletion
+
+    def test_removal_that_breaks_off_leaves_nothing_that_opens(self, bench: S3Bench, proxy: Proxy) -> None:
+        uri, _ = bench.promoted("1")
+        store = bench.at_endpoint(proxy.url, max_attempts=1)
+        veiled = []
+
+        def after_the_root_metadata(line: str) -> bool:
+            veiled.append(line) if line.startswith("POST") else None
+            return len(veiled) > 1
+
+        proxy.cut(after_the_root_metadata, times=1000)
+        with pytest.raises(TransientError):
+            store.remove_product(uri)
+        assert not {".zmetadata", ".zgroup"} & bench.at(uri).keys()
+        assert [one.is_complete for one in bench.store.products(bench.shelf)] == [False]
+        assert bench.store.find(bench.shelf, SAFE) is None
+        bench.store.remove_product(uri)
+        assert list(bench.store.products(bench.shelf)) == []
 
     @pytest.mark.parametrize("former", [None, "1"])
     def test_promotion_that_was_killed_is_completed_by_repeating(
         self, bench: S3Bench, proxy: Proxy, tmp_path: Path, former: str | None
     ) -> None:
-        if former:
-            bench.promoted(former)
+        known = bench.promoted(former) if former else None
         folder = write_files(tmp_path / f"{NAME}.zarr", contents("2", "B03/0.0"))
-        stalled = proxy.stall(lambda line: line.startswith(f"PUT {bench.product}measurements/.z"))
+        uri = f"{bench.uri}/{bench.above}someone/sentinel-2-l1c/{NAME}{'.v2' if former else ''}.zarr"
+        path = f"/{bench.bucket}/{bench.path(uri)}"
+        stalled = proxy.stall(lambda line: line.startswith(f"PUT {path}/measurements/.z"))
         store = bench.at_endpoint(proxy.url)
         values = (dict(store.storage), store.root, dict(bench.shelf), folder)
         other = PROCESSES.Process(target=_promote_there, args=values)
@@ -431,16 +547,16 @@ class S3ObjectStoreContract(ObjectStoreContract):
         assert other.pid is not None
         os.kill(other.pid, signal.SIGKILL)
         other.join(60)
-        assert bench.store.find(bench.shelf, SAFE) is None
-        uri = f"{bench.uri}/{bench.above}someone/sentinel-2-l1c/{NAME}.zarr"
-        assert bench.at(uri).get(".zmetadata") == (contents(former)[".zmetadata"] if former else None)
+        assert bench.store.find(bench.shelf, SAFE) == known
+        assert ".zmetadata" not in bench.at(uri)
         product = local_product(folder)
         with pytest.raises(OrderError, match="taken"):
             bench.store.promote(product, bench.shelf, provenance(product, OTHER))
-        known = provenance(product)
-        assert bench.store.promote(product, bench.shelf, known) == uri
+        assert bench.store.promote(product, bench.shelf, provenance(product)) == uri
         assert bench.at(uri) == contents("2", "B03/0.0")
-        assert bench.store.find(bench.shelf, SAFE) == (uri, known)
+        found = bench.store.find(bench.shelf, SAFE)
+        assert found
+        assert found[0] == uri
 
     def test_complete_copy_of_the_safe_is_not_sent_again(
         self, bench: S3Bench, proxy: Proxy, tmp_path: Path

@@ -106,13 +106,15 @@ def test_folder_converts_to_the_same_files_when_asked_to(
     ended = convert("--reconvert", published.folders[kind], home=home)
     assert ended.code == 0, ended.stdout
     former, product = local(published.result(kind)["product"]), local(ended.orders[0]["product"])
-    assert product == home / former.relative_to(published.home)
+    beside = home / former.relative_to(published.home)
+    assert product == beside.with_name(f"{beside.stem}.v2.zarr")
+    assert timeless(beside) == timeless(former)
     assert (product / ".zmetadata").read_bytes() != (former / ".zmetadata").read_bytes()
     assert timeless(product) == timeless(former)
     before, after = (properties(path) for path in (published.result(kind)["item"], ended.orders[0]["item"]))
     assert after["created"] == before["created"] < after["updated"]
     assert leftovers(home) == []
-    assert len(visible(home)) == len(visible(published.home))
+    assert len(visible(home)) == len(visible(published.home)) + 2  # the former product and its item
 
 
 def test_feature_collection_is_one_order_a_feature(published: PublishedProducts, tmp_path: Path) -> None:

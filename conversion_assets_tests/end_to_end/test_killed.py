@@ -107,13 +107,20 @@ IN_TURN = (
     Point((("os.rename", r"/\.transfer/.*\.partial$"),)),  # the archive is copied and not yet named
     Point((("os.rename", r"/records/unzipped_safe/"),)),  # the archive is removed, nothing recorded
     Point((("os.rename", r"/\.converting-[^/]*/[^/]*\.zarr$"),)),  # verified and not yet visible
-    Point((("open", r"/\.provenance/products/"),)),  # visible, and nothing says what it was made of
+    Point(
+        (("open", r"/\.provenance/products/"),)
+    ),  # its name is claimed, and nothing says what it was made of
     Point((("os.rename", r"/records/stac_item/"),)),
     Point((("os.rename", r"/catalogue/\.catalog\.json"),)),  # published but for the root
     Point((("shutil.rmtree", r"/staging/"),)),  # published and not yet released
     Point((("os.rename", r"/records/published_item/"),)),
 )
-EXCHANGED = Point((("os.rename", r"/superseded$"),))  # the new product is visible, the old one aside
+CONVERTED_AGAIN = Point(  # the new product stands beside the old one, and is not recorded
+    (("os.rename", r"/\.converting-[^/]*/[^/]*\.zarr$"), ("os.rename", r"/records/zarr_product/"))
+)
+SUPERSEDED = Point(  # the former version stands aside, and the item is still what it was
+    (("os.rename", r"/catalogue/.*\.v1\.json$"), ("os.rename", r"/catalogue/.*/(?!catalog\.)[^/.]+\.json$"))
+)
 
 
 @pytest.fixture(scope="module")
@@ -232,6 +239,7 @@ def test_killed_and_repeated_ends_with_one_published_product(
     assert run_statuses(home) == [FAILURE, SUCCESS]
 
 
+@pytest.mark.timeout(600)
 def test_killed_again_and_again_ends_with_one_published_product(
     sources: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -242,9 +250,19 @@ def test_killed_again_and_again_ends_with_one_published_product(
         require_whole_for_readers(home)
     (published,) = require_whole_for_readers(home)
 
-    convert_killed(EXCHANGED, home, [*command, "--reconvert"])
+    convert_killed(CONVERTED_AGAIN, home, [*command, "--reconvert"])
     (item,) = require_whole_for_readers(home)
     assert item.get_self_href() == published.get_self_href()
+    former = item.assets["product"].get_absolute_href()
 
-    require_finished(home, convert(command))
-    assert run_statuses(home) == [*[FAILURE] * (len(IN_TURN) + 1), SUCCESS]
+    convert_killed(SUPERSEDED, home, command)
+    products = {one.id: one.assets["product"].get_absolute_href() for one in require_whole_for_readers(home)}
+    assert products == {item.id: former, f"{item.id}.v1": former}
+
+    result = convert(command)
+    products = {one.id: one.assets["product"].get_absolute_href() for one in require_whole_for_readers(home)}
+    assert products[f"{item.id}.v1"] == former != products[item.id]
+    assert result["product"] == Path(str(products[item.id])).as_uri()
+    assert len(visible_products(home)) == len(products)
+    assert list(left_behind(home)) == []
+    assert run_statuses(home) == [*[FAILURE] * (len(IN_TURN) + 2), SUCCESS]

@@ -9,11 +9,13 @@ import threading
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
-from conversion_assets.errors import PermanentError, PoisonedInputError
+from conversion_assets.errors import OrderError, PermanentError, PoisonedInputError
 from conversion_assets.resources.folder_object_store import FolderObjectStore
 from conversion_assets.resources.object_store import Shelf
+from conversion_assets.run_marks import lives, process_of
 
 SHELF = Shelf(bucket="bucket", owner="someone", collection="sentinel-2-l1c")
 PROCESSES = multiprocessing.get_context("forkserver")
@@ -41,14 +43,40 @@ def test_scratch_is_empty_each_time(store: FolderObjectStore) -> None:
     assert list(store.scratch_folder("order").iterdir()) == []
 
 
-def test_nothing_is_kept_of_a_poisoned_input(store: FolderObjectStore) -> None:
+def test_nothing_is_kept_of_an_order_that_cannot_be_served(store: FolderObjectStore) -> None:
     store.staging_folder("order").mkdir(parents=True)
     with pytest.raises(PermanentError), store.releasing_refused("order"):
         raise PermanentError("disk", "full", "Free some.")
     assert store.staging_folder("order").exists()
     with pytest.raises(PoisonedInputError), store.releasing_refused("order"):
         raise PoisonedInputError("X", "corrupt", "Fetch it again.")
+    assert store.staging_folder("order").exists()  # as evidence: the quarantine takes it
+    with pytest.raises(OrderError), store.releasing_refused("order"):
+        raise OrderError("X", "no target", "Say another one.")
     assert not store.staging_folder("order").exists()
+
+
+@dg.op(required_resource_keys={"object_store"})
+def process_of_this_run() -> str:
+    """Give the mark of the process that works on the run."""
+    context = dg.OpExecutionContext.get()
+    run = context.instance.get_run_by_id(context.run_id)
+    assert isinstance(run, dg.DagsterRun)
+    return process_of(run) or ""
+
+
+@dg.graph
+def only_that() -> str:
+    """Look at the run."""
+    mark: str = process_of_this_run()
+    return mark
+
+
+def test_run_of_an_order_is_marked_before_any_step(store: FolderObjectStore) -> None:
+    job = only_that.to_job(resource_defs={"object_store": store.get_resource_definition()})
+    with dg.DagsterInstance.ephemeral() as instance:
+        done = job.execute_in_process(instance=instance, tags={"dagster/partition": "X"})
+    assert lives(done.output_value())
 
 
 def _hold(root: str, key: str, held: Event, release: Event) -> None:

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from conversion_assets.errors import PermanentError
+from conversion_assets.stac.validation import validate_item
+from conversion_assets.stac.versions import (
+    EarlierVersion,
+    carried_over,
+    earlier_version,
+    linked_id,
+    preceded_by,
+    succeeding,
+    superseded,
+    version_number,
+)
+from conversion_assets_tests.resources.items import item
+
+HERE = "https://catalogue.test/collections/c/items"
+EXPIRES = datetime(2031, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def placed(document: dict[str, Any]) -> dict[str, Any]:
+    link = {"rel": "self", "href": f"{HERE}/{document['id']}", "type": "application/geo+json"}
+    return {**document, "links": [*document["links"], link]}
+
+
+def version(number: int) -> dict[str, Any]:
+    return placed(superseded(placed(item("A")), number, f"{HERE}/A", EXPIRES))
+
+
+def test_versions_are_valid_and_known_for_what_they_are() -> None:
+    earlier = version(1)
+    current = succeeding(item("A"), 2, earlier)
+    for document in (earlier, current):
+        validate_item(document)
+    assert earlier_version(earlier) == EarlierVersion("A", 1, EXPIRES)
+    assert earlier_version(current) is None
+    assert (version_number(earlier), version_number(current), version_number(item())) == (1, 2, 1)
+    assert linked_id(current, "predecessor-version") == "A.v1"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        *({"version": value} for value in (1, "2", None)),
+        *({"deprecated": value} for value in (False, "true", None)),
+        *({"expires": value} for value in (None, "soon", "2031-01-02T03:04:05", 7)),
+    ],
+)
+def test_what_lacks_a_mark_is_no_version(changed: dict[str, Any]) -> None:
+    earlier = version(1)
+    earlier["properties"] |= changed
+    assert earlier_version(earlier) is None
+
+
+@pytest.mark.parametrize(
+    "name", ["A", "A.v0", "A.v01", "A.v", "v1", ".v1", "A.v1.x", "../A.v1", "A b.v1", "A...v1"]
+)
+def test_what_has_another_id_is_no_version(name: str) -> None:
+    assert earlier_version({**version(1), "id": name}) is None
+
+
+def test_what_links_elsewhere_is_no_version() -> None:
+    for rel in ("successor-version", "latest-version"):
+        earlier = version(1)
+        links = [link for link in earlier["links"] if link["rel"] != rel]
+        assert earlier_version({**earlier, "links": links}) is None
+        assert earlier_version({**earlier, "links": [*links, {"rel": rel, "href": f"{HERE}/B"}]}) is None
+        assert earlier_version({**earlier, "links": [*links, {"rel": rel}]}) is None
+
+
+def test_history_is_carried_over_once() -> None:
+    current = placed(succeeding(item("A"), 2, version(1)))
+    again = carried_over(carried_over(item("A"), current), item("A"))
+    assert linked_id(again, "predecessor-version") == "A.v1"
+    assert version_number(again) == 2
+    assert carried_over(item("A"), item("A")) == item("A")
+    older = preceded_by(again, version(7))
+    assert linked_id(older, "predecessor-version") == "A.v7"
+    assert linked_id(preceded_by(older, None), "predecessor-version") is None
+    validate_item(older)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"version": 1}, {"deprecated": "yes"}, {"experimental": 0}, {"expires": "soon"}, {"published": 5}],
+)
+def test_fields_of_versions_are_validated(wrong: dict[str, Any]) -> None:
+    earlier = version(1)
+    earlier["properties"] |= wrong
+    with pytest.raises(PermanentError, match=next(iter(wrong))):
+        validate_item(earlier)
