@@ -18,12 +18,10 @@ def failures_told_by_class() -> Iterator[None]:
     """Turn errors into Dagster failures that say how they are to be treated."""
     try:
         yield
-    except ConversionAssetsError as error:
-        raise failure_of(error) from error
     except (dg.Failure, dg.RetryRequested):
         raise
     except Exception as error:
-        raise failure_of(_classed(error)) from error
+        raise failure_of(classed(error)) from error
 
 
 @contextmanager
@@ -60,7 +58,10 @@ def failure_of(error: ConversionAssetsError) -> dg.Failure:
     )
 
 
-def _classed(error: Exception) -> ConversionAssetsError:
+def classed(error: Exception) -> ConversionAssetsError:
+    """Give an error as one of ours; what nobody foresaw is permanent."""
+    if isinstance(error, ConversionAssetsError):
+        return error
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return PermanentError(
             error.filename or "the disk", "there is no space left", "Free some space, then order again."

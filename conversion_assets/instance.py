@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import os
-import socket
+import time
 from pathlib import Path
 
 import dagster as dg
-import psutil
 import sqlalchemy
 import sqlalchemy.exc
 import yaml
 
+from conversion_assets.connections import keep_connections
 from conversion_assets.errors import PermanentError, TransientError
+from conversion_assets.quarantining import keep_failed_run
 from conversion_assets.resources.file_exchange import write_whole
+from conversion_assets.resources.quarantine import Quarantine
+from conversion_assets.run_marks import lives, process_of
+from conversion_assets.run_traces import PARTITION_TAG
 from conversion_assets.settings import Settings
 
-# Tags below ".dagster/" are not shown in the web interface.
-PROCESS_TAG = ".dagster/conversion_assets/process"
+SECONDS_TO_MARK = 300
+"""A run marks its process within a second; the rest is for clocks that disagree."""
 LONGEST_REASON = 300
 CONNECT_SECONDS = 10
 IN_PROGRESS = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
@@ -149,6 +153,7 @@ def open_instance(settings: Settings) -> dg.DagsterInstance:
             f"Dagster cannot use this configuration ({_short(error)})",
             "Mend the file, or remove it: it is then made anew.",
         ) from error
+    keep_connections(instance)
     _set_slots(instance, settings)
     return instance
 
@@ -199,39 +204,38 @@ def environment(settings: Settings) -> dict[str, str]:
     }
 
 
-def process_mark(run_id: str) -> str:
-    """Name this process as the one that works on a run, so that another can tell whether it still lives.
+def close_abandoned_runs(instance: dg.DagsterInstance, quarantine: Quarantine) -> list[str]:
+    """Mark runs as failed whose process was killed before it could say so; their orders go to quarantine.
 
-    The run is named too: a repeated run inherits the tags of the first one.
+    The run of an order marks its process as soon as it is started. One that has not done so for minutes
+    was killed before.
+
+    Args:
+        instance: whose runs.
+        quarantine: takes the orders that nobody will try again by itself.
+
+    Returns:
+        Ids of the closed runs.
     """
-    return f"{run_id}:{socket.gethostname()}:{os.getpid()}:{psutil.Process().create_time():.2f}"
-
-
-def mark_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
-    """Note that this process works on a run, whoever launched it."""
-    mark = process_mark(run.run_id)
-    if run.tags.get(PROCESS_TAG) != mark:
-        instance.add_run_tags(run.run_id, {PROCESS_TAG: mark})
-
-
-def close_abandoned_runs(instance: dg.DagsterInstance) -> None:
-    """Mark runs as failed whose process was killed before it could say so."""
-    for run in instance.get_runs(dg.RunsFilter(statuses=IN_PROGRESS)):
-        run_id, _, mark = run.tags.get(PROCESS_TAG, "").partition(":")
-        if run_id == run.run_id and not _lives(mark):
+    closed = []
+    for record in instance.get_run_records(dg.RunsFilter(statuses=IN_PROGRESS)):
+        run = record.dagster_run
+        if _is_abandoned(record):
             instance.report_run_failed(run, "The process of this run was ended from outside.")
-            instance.event_log_storage.free_concurrency_slots_for_run(run_id)
+            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+            keep_failed_run(instance, quarantine, run.run_id)
+            closed.append(run.run_id)
+    return closed
 
 
-def _lives(mark: str) -> bool:
-    host, pid, created = mark.rsplit(":", 2)
-    if host != socket.gethostname():
-        return True
-    try:
-        process = psutil.Process(int(pid))
-        return f"{process.create_time():.2f}" == created and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
+def _is_abandoned(record: dg.RunRecord) -> bool:
+    run, process = record.dagster_run, process_of(record.dagster_run)
+    if process is not None:
+        return not lives(process)
+    is_started = run.status is dg.DagsterRunStatus.STARTED and record.start_time is not None
+    if not is_started or PARTITION_TAG not in run.tags:
         return False
+    return time.time() - float(record.start_time or 0) > SECONDS_TO_MARK
 
 
 def workspace_arguments() -> list[str]:

@@ -12,23 +12,18 @@ import dagster as dg
 from pydantic import BaseModel, ConfigDict
 
 from conversion_assets.automation.jobs import CONVERT
-from conversion_assets.errors import (
-    ConversionAssetsError,
-    ErrorClass,
-    OrderInterruptedError,
-    PermanentError,
-    printable,
-)
-from conversion_assets.instance import PROCESS_TAG, process_mark
+from conversion_assets.errors import ConversionAssetsError, ErrorClass, printable
 from conversion_assets.orders import Order
 from conversion_assets.partitions import record_order
+from conversion_assets.quarantining import keep_failed_run
 from conversion_assets.records import PublishedProduct
+from conversion_assets.run_failures import failure_in
+from conversion_assets.run_marks import PROCESS_TAG, process_mark
 from conversion_assets.run_traces import caller_tags
 from conversion_assets.web.addresses import redacted
 
 PUBLISHED, FAILED = "published", "failed"
 PROGRESS_LOGGER = "progress"
-INTERRUPTS = frozenset({"KeyboardInterrupt", "DagsterExecutionInterruptedError"})
 
 Listener = Callable[[str, str], None]
 
@@ -117,6 +112,8 @@ def run_order(
             },
             raise_on_error=False,
         )
+    if not result.success:  # what failed outside the steps, they could not tell
+        keep_failed_run(instance, (definitions.resources or {})["quarantine"], run_id)
     return result_of(order, result)
 
 
@@ -130,7 +127,14 @@ def result_of(order: Order, result: dg.ExecuteInProcessResult) -> OrderResult:
         "checks": sum(check.passed for check in result.get_asset_check_evaluations()),
     }
     if not result.success:
-        return OrderResult(**facts, status=FAILED, **_failure(result.all_events))
+        failure = failure_in(result.all_events)
+        return OrderResult(
+            **facts,
+            status=FAILED,
+            error=failure.error,
+            error_class=failure.error_class,
+            exit_code=failure.exit_code,
+        )
     published: PublishedProduct = result.asset_value("published_item")
     return OrderResult(
         **facts,
@@ -145,44 +149,6 @@ def _seconds(events: Iterable[dg.DagsterEvent]) -> Iterator[tuple[str, float]]:
     for event in events:
         if event.is_step_success:
             yield str(event.step_key), round(event.step_success_data.duration_ms / 1000, 3)
-
-
-def _failure(events: Iterable[dg.DagsterEvent]) -> dict[str, Any]:
-    for event in events:
-        if event.is_step_failure:
-            return _step_failure(event.step_failure_data)
-        if event.is_failure or event.event_type_value == "PIPELINE_CANCELED":
-            data = event.event_specific_data
-            return _run_failure(getattr(data, "error", None))
-    return _told(PermanentError("the run", "it ended early", "Report it with its log."))
-
-
-def _step_failure(data: Any) -> dict[str, Any]:  # noqa: ANN401 - Dagster does not export the type
-    if data.error_source is not None and data.error_source.value == "INTERRUPT":
-        return _told(OrderInterruptedError())
-    told = data.user_failure_data
-    if told is not None and "error_class" in told.metadata:
-        return {
-            "error": told.description,
-            "error_class": told.metadata["error_class"].value,
-            "exit_code": told.metadata["exit_code"].value,
-        }
-    return _run_failure(data.error)
-
-
-def _run_failure(error: Any) -> dict[str, Any]:  # noqa: ANN401 - Dagster does not export the type
-    """Tell what ended a run outside its steps, such as a resource that could not be made."""
-    causes = [error] if error is not None else []
-    while causes and causes[-1].cause is not None:
-        causes.append(causes[-1].cause)
-    if any(cause.cls_name in INTERRUPTS for cause in causes):
-        return _told(OrderInterruptedError())
-    text = causes[-1].message.strip() if causes else "it ended early"
-    return {"error": text, "error_class": ErrorClass.PERMANENT, "exit_code": 1}
-
-
-def _told(error: ConversionAssetsError) -> dict[str, Any]:
-    return {"error": str(error), "error_class": error.error_class, "exit_code": error.exit_code}
 
 
 class _ProgressHandler(logging.Handler):

@@ -12,23 +12,32 @@ import psutil
 import pytest
 import yaml
 
-from conversion_assets.errors import PermanentError, TransientError
+from conversion_assets.errors import ErrorClass, PermanentError, TransientError
 from conversion_assets.instance import (
     POSTGRES_VARIABLE,
-    PROCESS_TAG,
+    SECONDS_TO_MARK,
     close_abandoned_runs,
     configuration_text,
     environment,
     open_instance,
-    process_mark,
     workspace_arguments,
 )
+from conversion_assets.orders import Order
+from conversion_assets.partitions import record_order
+from conversion_assets.quarantining import quarantine_of
+from conversion_assets.resources.quarantine import Quarantine
+from conversion_assets.run_marks import PROCESS_TAG, process_mark
 from conversion_assets.settings import Settings
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return Settings(home=tmp_path / "home")
+
+
+@pytest.fixture
+def quarantine(settings: Settings) -> Quarantine:
+    return quarantine_of(settings)
 
 
 def test_home_is_made_and_nothing_in_it_is_overwritten(settings: Settings) -> None:
@@ -73,7 +82,7 @@ def test_slot_of_an_abandoned_run_is_free_again(settings: Settings) -> None:
         abandoned = started(instance, f"{socket.gethostname()}:{psutil.Process().pid}:1.00")
         assert storage.claim_concurrency_slot("conversion", abandoned, "step").is_claimed
         assert not storage.claim_concurrency_slot("conversion", "another", "step").is_claimed
-        close_abandoned_runs(instance)
+        assert close_abandoned_runs(instance, quarantine_of(limited)) == [abandoned]
         assert storage.claim_concurrency_slot("conversion", "another", "step").is_claimed
 
 
@@ -177,11 +186,11 @@ def status(instance: dg.DagsterInstance, run_id: str) -> dg.DagsterRunStatus:
     return run.status
 
 
-def test_run_of_a_killed_process_is_closed_and_no_other() -> None:
+def test_run_of_a_killed_process_is_closed_and_no_other(quarantine: Quarantine) -> None:
     program = [
         sys.executable,
         "-c",
-        "from conversion_assets.instance import process_mark\nprint(process_mark(''), flush=True)\ninput()",
+        "from conversion_assets.run_marks import process_mark\nprint(process_mark(''), flush=True)\ninput()",
     ]
     with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -192,14 +201,46 @@ def test_run_of_a_killed_process_is_closed_and_no_other() -> None:
             reused = started(instance, f"{socket.gethostname()}:{psutil.Process().pid}:1.00")
             unmarked = started(instance, None)
             repeated = started(instance, mark, marked_for="the-run-it-repeats")
-            close_abandoned_runs(instance)
+            close_abandoned_runs(instance, quarantine)
             assert status(instance, killed) is dg.DagsterRunStatus.STARTED
             process.send_signal(signal.SIGKILL)
             process.wait()
-            close_abandoned_runs(instance)
+            close_abandoned_runs(instance, quarantine)
             assert status(instance, killed) is dg.DagsterRunStatus.FAILURE
             assert status(instance, reused) is dg.DagsterRunStatus.FAILURE
             for run_id in (mine, elsewhere, unmarked, repeated):
                 assert status(instance, run_id) is dg.DagsterRunStatus.STARTED
             (told,) = instance.get_records_for_run(killed, of_type=dg.DagsterEventType.RUN_FAILURE).records
             assert "ended from outside" in told.event_log_entry.message
+
+
+ORDER = Order(key="X", item_id="X", href="s3://b/X.zip", derived_from="s3://b/X.zip", owner="someone")
+OF_THE_ORDER = {"dagster/partition": "X"}
+GONE = f"{socket.gethostname()}:1:1.00"
+
+
+def test_order_of_a_killed_process_is_kept_once_and_may_be_tried_again(quarantine: Quarantine) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        record_order(instance, ORDER)
+        run = instance.create_run_for_job(a_job, status=dg.DagsterRunStatus.STARTED, tags=OF_THE_ORDER)
+        instance.add_run_tags(run.run_id, {PROCESS_TAG: f"{run.run_id}:{GONE}"})
+        assert close_abandoned_runs(instance, quarantine) == [run.run_id]
+        assert close_abandoned_runs(instance, quarantine) == []
+    (kept,) = quarantine.records()
+    assert (kept.key, kept.order, kept.run_id, kept.attempts) == ("X", ORDER, run.run_id, 1)
+    assert kept.error_class is ErrorClass.TRANSIENT
+    assert kept.reason == "the run: The process of this run was ended from outside. Order it again."
+
+
+def test_run_of_an_order_that_never_marked_its_process_is_closed_after_a_while(
+    quarantine: Quarantine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        run = instance.create_run_for_job(a_job, tags=OF_THE_ORDER)
+        instance.report_dagster_event(
+            dg.DagsterEvent(dg.DagsterEventType.RUN_START.value, a_job.name), run_id=run.run_id
+        )
+        assert close_abandoned_runs(instance, quarantine) == []
+        monkeypatch.setattr("conversion_assets.instance.SECONDS_TO_MARK", -SECONDS_TO_MARK)
+        assert close_abandoned_runs(instance, quarantine) == [run.run_id]
+        assert status(instance, run.run_id) is dg.DagsterRunStatus.FAILURE

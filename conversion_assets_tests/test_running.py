@@ -13,6 +13,7 @@ from conversion_assets.instance import open_instance
 from conversion_assets.ordering import Wishes, orders_from
 from conversion_assets.orders import Order
 from conversion_assets.partitions import find_order
+from conversion_assets.quarantining import quarantine_of
 from conversion_assets.resources.staging import CopyStaging, Progress, StagedCopy
 from conversion_assets.running import FAILED, OrderResult, refused, run_order
 from conversion_assets.settings import Settings
@@ -123,12 +124,15 @@ def test_resource_that_cannot_be_made_is_told(
     assert (result.status, result.exit_code) == (FAILED, 1)
     assert result.error
     assert told == []
+    (kept,) = quarantine_of(settings).records()
+    assert (kept.key, kept.error_class, kept.step) == ("letters", ErrorClass.PERMANENT, "")
 
 
 def test_interrupt_is_not_retried(settings: Settings, instance: dg.DagsterInstance, order: Order) -> None:
     result, told = run(settings, instance, order, staging=InterruptedStaging(schemes=FILES))
     assert (result.exit_code, result.error_class) == (130, ErrorClass.TRANSIENT)
     assert result.error == "the order: it was interrupted. Order it again to continue."
+    assert quarantine_of(settings).records() == []
     assert told == [("staged_safe_item", "")]
 
 
@@ -139,6 +143,8 @@ def test_transient_error_is_retried_three_times_and_said(
     assert (result.exit_code, result.error_class) == (1, ErrorClass.TRANSIENT)
     assert result.error == f"{order.href}: the server is down. It is tried again."
     assert told.count(("staged_safe_item", "failed, is tried again")) == 3
+    (kept,) = quarantine_of(settings).records()
+    assert (kept.key, kept.error_class, kept.step) == ("letters", ErrorClass.TRANSIENT, "staged_safe_item")
 
 
 def test_listener_hears_nothing_of_later_runs(

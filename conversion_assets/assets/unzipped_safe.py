@@ -13,12 +13,12 @@ from conversion_assets.records import StagedSafe, UnzippedSafe
 from conversion_assets.resources.archive_limits import ArchiveLimits
 from conversion_assets.resources.object_store import ObjectStore
 from conversion_assets.safe.manifest import read_manifest
-from conversion_assets.safe.product_types import product_type_of_name
+from conversion_assets.safe.product_types import product_type_of_name, types_version
 from conversion_assets.safe.unzip import unzip
 from conversion_assets.safe.verification import product_fingerprint
 
 
-@step(kinds={"file"})
+@step(kinds={"file"}, code_version=f"types-{types_version()}")
 def unzipped_safe(
     context: dg.AssetExecutionContext,
     staged_safe_item: StagedSafe,
@@ -47,4 +47,4 @@ def unzipped_safe(
     if staged_safe_item.path != folder:
         staged_safe_item.path.unlink(missing_ok=True)
     metadata = unzipped_metadata(record, product_type, watch.seconds())
-    yield materialized(record, metadata, data_version=record.fingerprint)
+    yield materialized(record, metadata, data_version=f"{record.fingerprint}-types-{types_version()}")

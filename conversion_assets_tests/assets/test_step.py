@@ -12,14 +12,16 @@ from conversion_assets.assets.step import Result, materialized, step
 from conversion_assets.errors import (
     ConversionAssetsError,
     OrderError,
+    OrderInterruptedError,
     PermanentError,
     PoisonedInputError,
     TransientError,
 )
 from conversion_assets.failures import RETRIES, failures_told_by_class
 from conversion_assets.orders import Order
-from conversion_assets.partitions import safe_items
+from conversion_assets.partitions import record_order
 from conversion_assets.records import StagedSafe
+from conversion_assets.resources.quarantine import QuarantineFolder
 from conversion_assets.resources.record_store import RecordStore
 from conversion_assets.settings import Settings
 
@@ -88,14 +90,18 @@ def asset_that(body: Callable[[int], None]) -> tuple[dg.AssetsDefinition, list[i
 
 def run(asset: dg.AssetsDefinition, home: Path) -> dg.ExecuteInProcessResult:
     with dg.DagsterInstance.ephemeral() as instance:
-        instance.add_dynamic_partitions(str(safe_items.name), ["X"])
+        record_order(instance, RECORD.order)
         return dg.materialize(
             [asset],
             instance=instance,
             partition_key="X",
-            resources={"records": RecordStore(root=str(home))},
+            resources={"records": RecordStore(root=str(home)), "quarantine": quarantine(home)},
             raise_on_error=False,
         )
+
+
+def quarantine(home: Path) -> QuarantineFolder:
+    return QuarantineFolder(root=str(home / "quarantine"))
 
 
 def test_step_leaves_a_record_and_metadata(tmp_path: Path) -> None:
@@ -134,7 +140,34 @@ def test_other_errors_end_the_step_at_once(kind: type[ConversionAssetsError], tm
     assert failure is not None
     assert failure.user_failure_data is not None
     assert failure.user_failure_data.metadata["error_class"].value == kind.error_class.value
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["quarantine"]
+    (kept,) = quarantine(tmp_path).records()
+    assert (kept.key, kept.order, kept.error_class) == ("X", RECORD.order, kind.error_class)
+    assert (kept.subject, kept.rule, kept.way_out) == ("X", "bad", "Mend.")
+    assert (kept.step, kept.run_id, kept.attempts) == ("a_step", result.run_id, 1)
+
+
+@pytest.mark.parametrize("interruption", [OrderInterruptedError, KeyboardInterrupt])
+def test_interrupted_order_is_not_kept(interruption: type[BaseException], tmp_path: Path) -> None:
+    def interrupt(_: int) -> None:
+        raise interruption
+
+    asset, attempts = asset_that(interrupt)
+    assert not run(asset, tmp_path).success
+    assert attempts == [0]
+    assert quarantine(tmp_path).records() == []
+
+
+def test_full_disk_does_not_hide_why_the_step_failed(tmp_path: Path) -> None:
+    def fail(_: int) -> None:
+        (tmp_path / "quarantine").write_text("no folder can be made here")
+        raise PermanentError("X", "bad", "Mend.")
+
+    asset, _ = asset_that(fail)
+    failure = run(asset, tmp_path).failure_data_for_node("a_step")
+    assert failure is not None
+    assert failure.user_failure_data is not None
+    assert failure.user_failure_data.description == "X: bad. Mend."
 
 
 def test_retries_grow_and_scatter() -> None:

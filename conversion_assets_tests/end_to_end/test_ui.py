@@ -219,6 +219,6 @@ def finished_runs(platform: Platform) -> list[dg.DagsterRunStatus]:
 def number_of_ticks(platform: Platform) -> int:
     """Count the finished ticks of the inbox sensor."""
     with platform.instance() as instance:
-        (state,) = instance.all_instigator_state()
+        state = next(found for found in instance.all_instigator_state() if found.instigator_name == "inbox")
         ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id)
     return len([tick for tick in ticks if tick.is_completed])
