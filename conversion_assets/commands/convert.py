@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,8 +9,8 @@ from typing import Any
 
 import click
 
-from conversion_assets.commands.options import home_option, settings_for
-from conversion_assets.errors import ConversionAssetsError, OrderError, OrderInterruptedError
+from conversion_assets.commands.options import ends_politely, exit_code_of, home_option, settings_for
+from conversion_assets.errors import ConversionAssetsError, OrderInterruptedError
 from conversion_assets.settings import Settings
 
 
@@ -44,15 +43,12 @@ def convert(
     from conversion_assets.console import Console  # noqa: PLC0415 - Dagster is loaded only when it is needed
 
     settings = settings_for(home)
-    # Ended politely, the order ends as with Ctrl-C: the converting process first, then the run.
-    for number in (signal.SIGINT, signal.SIGTERM):  # a shell may have started us with SIGINT ignored
-        signal.signal(number, signal.default_int_handler)
+    ends_politely()
     console = Console(as_json=as_json)
     results = _converted(
         settings, sources, owner or settings.owner, collection, assets, reconvert=reconvert, console=console
     )
-    codes = [result.exit_code for result in results if result.exit_code]
-    sys.exit(0 if not codes else 2 if all(code == OrderError.exit_code for code in codes) else 1)
+    sys.exit(exit_code_of(result.exit_code for result in results))
 
 
 def _converted(
@@ -69,6 +65,7 @@ def _converted(
     from conversion_assets.instance import close_abandoned_runs, open_instance  # noqa: PLC0415
     from conversion_assets.ordering import Wishes, order_each  # noqa: PLC0415
     from conversion_assets.orders import TargetRule  # noqa: PLC0415
+    from conversion_assets.quarantining import quarantine_of  # noqa: PLC0415
     from conversion_assets.running import refused, run_order  # noqa: PLC0415
     from conversion_assets.services import order_defaults_now  # noqa: PLC0415
     from conversion_assets.web.addresses import redacted  # noqa: PLC0415
@@ -76,7 +73,7 @@ def _converted(
     definitions = build_definitions(settings)
     defaults = order_defaults_now(settings)
     with open_instance(settings) as instance:
-        close_abandoned_runs(instance)
+        close_abandoned_runs(instance, quarantine_of(settings))
         for source in sources:
             try:
                 wishes = Wishes(

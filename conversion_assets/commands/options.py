@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 from pydantic import ValidationError
 
-from conversion_assets.errors import ConversionAssetsError
+from conversion_assets.errors import ConversionAssetsError, OrderError
 from conversion_assets.settings import PREFIX, Settings
 
 Command = Callable[..., Any]
@@ -43,6 +44,18 @@ def _faults(error: ValidationError) -> Iterator[str]:
         name = str(fault["loc"][0]).upper() if fault["loc"] else ""
         variable = name if not name or name.startswith(PREFIX) else PREFIX + name
         yield f"{variable}: {fault['msg']}" if variable else fault["msg"]
+
+
+def ends_politely() -> None:
+    """Let a command that is asked to end do so as with Ctrl-C: the converting process first, then the run."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell may have started us with SIGINT ignored
+        signal.signal(number, signal.default_int_handler)
+
+
+def exit_code_of(codes: Iterable[int]) -> int:
+    """Give the exit code of a command from those of its orders: 2 where all faults are those of the input."""
+    faults = {code for code in codes if code}
+    return 0 if not faults else OrderError.exit_code if faults == {OrderError.exit_code} else 1
 
 
 class ToldGroup(click.Group):

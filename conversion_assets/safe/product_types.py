@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import re
 from functools import cache
+from hashlib import sha256
 from importlib.resources import files
 from typing import Final, Literal
 
@@ -63,8 +64,16 @@ class ProductType(BaseModel):
 @cache
 def all_product_types() -> tuple[ProductType, ...]:
     """Give all types that can be converted, in the order of the table."""
-    text = files(__package__).joinpath(_TABLE).read_text(encoding="utf-8")
-    return tuple(ProductType.model_validate(row) for row in csv.DictReader(text.splitlines()))
+    return tuple(ProductType.model_validate(row) for row in csv.DictReader(_table().splitlines()))
+
+
+def types_version() -> str:
+    """Give the version of the table: the first digits of its SHA-256."""
+    return sha256(_table().encode()).hexdigest()[:12]
+
+
+def _table() -> str:
+    return files(__package__).joinpath(_TABLE).read_text(encoding="utf-8")
 
 
 def product_type_of_name(name: str) -> ProductType:
