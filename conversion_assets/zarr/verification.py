@@ -289,12 +289,13 @@ class _Reading:
 
 
 def _read_measurements(product: ProductFolder) -> list[_Reading]:
-    import rasterio  # noqa: F401, PLC0415 - its GDAL has to be loaded before that of other xarray backends
     import xarray  # noqa: PLC0415 - heavy, and needed here only
+    from xarray.backends import ZarrBackendEntrypoint as Zarr  # noqa: PLC0415 - same
 
     grids = _grids(consolidated_documents(product))
     options: dict[str, Any] = {"cache": False, "concat_characters": False, "decode_timedelta": False}
-    with xarray.open_datatree(product.store(), engine="zarr", consolidated=True, **options) as tree:
+    # Asked for by its name, xarray would first load every backend there is: 1500 modules, over a second.
+    with xarray.open_datatree(product.store(), engine=Zarr, consolidated=True, **options) as tree:
         return [
             _read(product, path, variable, grids[path], is_judged=is_judged)
             for path, variable, is_judged in _measurement_variables(tree)
