@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import click
 
+from conversion_assets.commands.backfill import backfill
 from conversion_assets.commands.convert import convert
 from conversion_assets.commands.options import ToldGroup
+from conversion_assets.commands.quarantine import quarantine
 from conversion_assets.commands.status import status
 from conversion_assets.commands.ui import ui
 
@@ -16,7 +18,7 @@ def main() -> None:
     """Turn Sentinel SAFE products into EOPF Zarr products and publish them to a STAC catalogue."""
 
 
-for command in (convert, status, ui):
+for command in (backfill, convert, quarantine, status, ui):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -14,8 +14,9 @@ from rich.panel import Panel
 from rich.status import Status
 from rich.text import Text
 
+from conversion_assets.resources.quarantine import QuarantinedOrder, QuarantineStatus
 from conversion_assets.running import FAILED, PUBLISHED, Listener, OrderResult
-from conversion_assets.standing import Standing
+from conversion_assets.standing import SkippedInput, Standing
 
 DOING = {
     "staged_safe_item": "staging",
@@ -81,6 +82,57 @@ class Console:
             self._out.print(_details(entries[0]))
         else:
             self._out.print(_overview(entries))
+
+    def show_skipped(self, found: Iterable[SkippedInput]) -> None:
+        """Show what watches did not order, one a line."""
+        entries = list(found)
+        if self._as_json:
+            sys.stdout.writelines(entry.model_dump_json() + "\n" for entry in entries)
+        elif not entries:
+            self._out.print("Nothing was skipped.")
+        else:
+            for entry in entries:
+                line = f"{entry.when}  {entry.watch:<11}  {entry.name}  {entry.reason}"
+                self._out.print(line, markup=False)
+
+    def show_quarantine(self, records: Sequence[QuarantinedOrder]) -> None:
+        """Show the orders in quarantine, one a line."""
+        if not records:
+            self._out.print("Nothing is in quarantine.")
+            return
+        longest = max(len(record.key) for record in records)
+        for record in records:
+            facts = (
+                f"{record.when:%Y-%m-%d %H:%M:%S}",
+                f"{record.error_class.value:<9}",
+                f"{record.product_type or '':<9}",
+                f"{record.key:<{longest}}",
+                f"{record.status.value if record.status is not QuarantineStatus.QUARANTINED else ''}",
+                escape(record.reason),
+            )
+            self._out.print("  ".join(fact for fact in facts if fact))
+
+    def show_quarantined(self, record: QuarantinedOrder) -> None:
+        """Show one order in quarantine with all that is known of it."""
+        facts: dict[str, object] = {
+            "order": record.key,
+            "class": record.error_class.value,
+            "reason": f"{record.subject}: {record.rule}",
+            "way out": record.way_out,
+            "status": record.status.value,
+            "step": record.step,
+            "product type": record.product_type,
+            "first failed": f"{record.since:%Y-%m-%d %H:%M:%S}",
+            "last failed": f"{record.when:%Y-%m-%d %H:%M:%S}",
+            "failed runs": record.attempts,
+            "run": record.run_id,
+            "source": record.order.derived_from,
+            "owner": record.order.owner,
+            **{f"evidence {name}": fact for name, fact in record.evidence.items()},
+        }
+        for name, fact in facts.items():
+            if fact:
+                self._out.print(f"[bold]{name:<15}[/bold] {escape(str(fact))}")
 
 
 class _Progress:

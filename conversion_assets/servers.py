@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,6 +19,7 @@ import click
 import httpx
 
 from conversion_assets.instance import close_abandoned_runs, environment, open_instance, workspace_arguments
+from conversion_assets.quarantining import quarantine_of
 from conversion_assets.settings import Settings
 
 HOST = "127.0.0.1"
@@ -40,7 +42,7 @@ def serve(settings: Settings, port: int) -> int:
             by itself, with the place of its log.
     """
     with open_instance(settings) as instance:
-        close_abandoned_runs(instance)
+        close_abandoned_runs(instance, quarantine_of(settings))
     port = free_port(port)
     programs = Path(sys.executable).parent
     where = workspace_arguments()
@@ -106,7 +108,7 @@ def _running(
             with _log_of(command[0], settings).open("ab") as log:
                 processes.append(
                     subprocess.Popen(  # noqa: S603 - Dagster's own programs, no shell
-                        command,
+                        [*_ended_with_us(), *command],
                         env=environment(settings),
                         stdout=log,
                         stderr=subprocess.STDOUT,
@@ -123,8 +125,15 @@ def _running(
             _end(process)
 
 
+def _ended_with_us() -> list[str]:
+    """Let a server be told to end also when this process is killed, where util-linux can do so."""
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "INT"] if setpriv else []
+
+
 def _program(process: subprocess.Popen[bytes]) -> str:
-    return str(process.args[0]) if isinstance(process.args, list) else str(process.args)
+    arguments = process.args if isinstance(process.args, list) else [process.args]
+    return next(str(part) for part in arguments if Path(str(part)).name.startswith("dagster"))
 
 
 def _log_of(program: str, settings: Settings) -> Path:

@@ -7,10 +7,14 @@ made for a run, and shows the name wherever it shows configuration.
 from __future__ import annotations
 
 import os
+from datetime import datetime
 from typing import Any
 
 import dagster as dg
 
+from conversion_assets.errors import PermanentError
+from conversion_assets.quarantining import quarantine_of
+from conversion_assets.resources.alerts import Alerts
 from conversion_assets.resources.archive_limits import ArchiveLimits
 from conversion_assets.resources.authentication import Authentication
 from conversion_assets.resources.bucket_rules import BucketRules, CsvBucketRules
@@ -19,22 +23,30 @@ from conversion_assets.resources.converter import ChildProcessConverter, Convert
 from conversion_assets.resources.dask_converter import DaskConverter
 from conversion_assets.resources.facility import Facility
 from conversion_assets.resources.folder_object_store import FolderObjectStore
-from conversion_assets.resources.input_source import InboxFolder
+from conversion_assets.resources.inbox_folder import InboxFolder
+from conversion_assets.resources.input_source import InputSource
+from conversion_assets.resources.item_filter import ItemFilter, area_of_box
 from conversion_assets.resources.job_service import DialectName, JobService
 from conversion_assets.resources.object_store import ObjectStore
 from conversion_assets.resources.order_defaults import OrderDefaults
 from conversion_assets.resources.osam_bucket_rules import OsamBucketRules
 from conversion_assets.resources.record_store import RecordStore
+from conversion_assets.resources.s3_prefix import S3Prefix
 from conversion_assets.resources.s3_storage import S3Storage
 from conversion_assets.resources.service_converter import StandardConverter, UpstreamConverter
 from conversion_assets.resources.service_staging import AWS, StandardStaging, UpstreamStaging
 from conversion_assets.resources.source_credentials import SourceCredentials
 from conversion_assets.resources.stac_api_catalogue import StacApiCatalogue
+from conversion_assets.resources.stac_search import StacSearch
 from conversion_assets.resources.staging import CopyStaging, Staging
 from conversion_assets.resources.static_catalogue import StaticCatalogue
 from conversion_assets.resources.upstream_catalogue import UpstreamCatalogue
+from conversion_assets.resources.version_grace import VersionGrace
 from conversion_assets.safe.type_mapping import names_of_types, read_type_mapping
 from conversion_assets.settings import PREFIX, Settings
+from conversion_assets.stac.formats import format_date_time
+from conversion_assets.watches import INBOX, InboxWatch, S3Watch, StacWatch, Watch, read_watches
+from conversion_assets.web.client import origin_of
 
 DPR_PREFIX = "/dpr"
 S3_KEY = (f"{PREFIX}S3_ACCESS_KEY", "S3_ACCESSKEY")
@@ -48,6 +60,7 @@ SOURCE_API_KEY = (f"{PREFIX}SOURCE_API_KEY",)
 SOURCE_CLIENT_SECRET = (f"{PREFIX}SOURCE_OIDC_CLIENT_SECRET",)
 SOURCE_PASSWORD = (f"{PREFIX}SOURCE_OIDC_PASSWORD",)
 DASK_TOKEN = (f"{PREFIX}DASK_GATEWAY_TOKEN", "JUPYTERHUB_API_TOKEN")
+ALERT_WEBHOOK = (f"{PREFIX}ALERT_WEBHOOK",)
 DASK_PASSWORD = (f"{PREFIX}DASK_GATEWAY_PASSWORD", "LOCAL_DASK_PASSWORD")
 
 
@@ -85,9 +98,82 @@ def order_defaults_now(settings: Settings) -> OrderDefaults:
     return defaults
 
 
+def watches_of(settings: Settings) -> tuple[Watch, ...]:
+    """Give what is watched: what the file of watches lists, or the inbox.
+
+    Raises:
+        PermanentError: the file cannot be read, or says what it may not.
+    """
+    if settings.watches is not None:
+        return read_watches(settings.watches, type_names(settings))
+    inbox = InboxWatch(
+        name=INBOX, most=settings.inbox_max_orders, stable_seconds=settings.inbox_stable_seconds
+    )
+    return (inbox,)
+
+
+def input_source(watch: Watch, settings: Settings) -> InputSource:
+    """Give the source of a watch.
+
+    Raises:
+        PermanentError: it requires credentials, and its server is none of those that are given them.
+    """
+    if isinstance(watch, InboxWatch):
+        folder = watch.folder or settings.home / "inbox"
+        return InboxFolder(folder=str(folder), stable_seconds=watch.stable_seconds)
+    if isinstance(watch, S3Watch):
+        return S3Prefix(
+            bucket=watch.bucket,
+            prefix=watch.prefix,
+            stable_seconds=watch.stable_seconds,
+            overlap_seconds=watch.overlap_minutes * 60,
+            wanted=_wanted(watch),
+            credentials=_source_credentials(settings),
+        )
+    return _stac_search(watch, settings)
+
+
+def _stac_search(watch: StacWatch, settings: Settings) -> StacSearch:
+    known = {origin_of(url) for url in settings.source_origins}
+    if watch.credentials == "required" and origin_of(watch.url) not in known:
+        raise PermanentError(
+            f"watch {watch.name}",
+            "it requires credentials, and its server is none of those that are given them",
+            f"Name its server in {PREFIX}SOURCE_ORIGINS.",
+        )
+    return StacSearch(
+        name=watch.name,
+        url=watch.url,
+        collections=list(watch.collections),
+        properties=list(watch.property),
+        wanted=_wanted(watch),
+        bbox=list(watch.bbox) if watch.bbox else None,
+        start=watch.start.isoformat() if isinstance(watch.start, datetime) else watch.start,
+        overlap_seconds=watch.overlap_minutes * 60,
+        method=watch.method,
+        page_size=watch.page_size,
+        credentials=_source_credentials(settings),
+    )
+
+
+def _wanted(watch: StacWatch | S3Watch) -> ItemFilter:
+    start, end = watch.time.start, watch.time.end
+    return ItemFilter(
+        product_types=list(watch.product_types),
+        area=area_of_box(watch.bbox) if watch.bbox else watch.area,
+        acquired_from=format_date_time(start) if start else None,
+        acquired_to=format_date_time(end) if end else None,
+        oldest_days=watch.oldest_days,
+    )
+
+
 def resources_for(settings: Settings) -> dict[str, Any]:
     """Give the resources that the assets and sensors ask for, by name."""
     return {
+        "alerts": Alerts(
+            root=str(settings.home / "alerts"), webhook=secret(ALERT_WEBHOOK), ui_url=settings.ui_url
+        ),
+        "quarantine": quarantine_of(settings),
         "records": RecordStore(root=str(settings.home / "records")),
         "order_defaults": order_defaults(settings),
         "archive_limits": ArchiveLimits(
@@ -96,14 +182,12 @@ def resources_for(settings: Settings) -> dict[str, Any]:
             max_ratio=settings.archive_max_ratio,
         ),
         "facility": Facility(name=settings.facility),
-        "input_source": InboxFolder(
-            folder=str(settings.home / "inbox"), stable_seconds=settings.inbox_stable_seconds
-        ),
         "object_store": _object_store(settings),
         "staging": _staging(settings),
         "bucket_rules": _bucket_rules(settings),
         "converter": _converter(settings),
         "catalogue": _catalogue(settings),
+        "version_grace": VersionGrace(days=settings.superseded_days),
     }
 
 

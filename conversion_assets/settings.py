@@ -98,6 +98,7 @@ class Settings(BaseSettings):
         archive_max_ratio: unpacked bytes per archive byte.
         inbox_stable_seconds: for how long a dropped product must not change before it is taken.
         inbox_max_orders: how many products one tick of the inbox sensor takes.
+        watches: YAML file of what is watched for new products; the inbox alone when there is none.
         bucket_rules: CSV file of bucket rules; the built-in rule when there is none.
         bucket: bucket of the built-in rule.
         s3_endpoint: URL of the S3 service; that of AWS when there is none.
@@ -133,9 +134,12 @@ class Settings(BaseSettings):
         source_oidc_token_url: token endpoint for these servers.
         source_oidc_client_id: client there.
         source_oidc_username: user of the password grant there.
+        superseded_days: for how long a product stays that was converted again, and its item.
         product_type_mapping: upstream table of product types; target rules may use its names.
         dagster_logs_bucket: bucket for what the steps print; their host keeps it where there is none. Dagster
             finds the credentials as boto3 does, in ``AWS_ACCESS_KEY_ID`` and the like.
+        ui_url: where people reach the web interface; alerts carry the address of the run there.
+        quarantine_evidence_days: for how long the copy of a poisoned input is kept.
         staging_slots: runs that may stage at the same time; 0 for any number.
         conversion_slots: runs that may convert at the same time; 0 for any number.
         catalogue_slots: runs that may publish at the same time; 0 for any number.
@@ -166,6 +170,7 @@ class Settings(BaseSettings):
     archive_max_ratio: float = Field(default=200, gt=1)
     inbox_stable_seconds: float = Field(default=10, ge=0)
     inbox_max_orders: int = Field(default=50, ge=1, le=100)
+    watches: Path | None = None
 
     bucket_rules: Path | None = Field(
         default=None, validation_alias=also("BUCKET_RULES", "BUCKET_CONFIG_FILE_PATH")
@@ -224,10 +229,13 @@ class Settings(BaseSettings):
     source_oidc_client_id: str | None = None
     source_oidc_username: str | None = None
 
+    superseded_days: float = Field(default=7, ge=0)
     product_type_mapping: Path | None = Field(
         default=None, validation_alias=also("PRODUCT_TYPE_MAPPING", "PTYPE_MAPPING_CONFIG")
     )
     dagster_logs_bucket: str | None = None
+    ui_url: str | None = None
+    quarantine_evidence_days: float = Field(default=7, ge=0)
     staging_slots: int = Field(default=0, ge=0)
     conversion_slots: int = Field(default=0, ge=0)
     catalogue_slots: int = Field(default=0, ge=0)

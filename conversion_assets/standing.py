@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import dagster as dg
 from pydantic import BaseModel, ConfigDict
 
-from conversion_assets.partitions import order_of
+from conversion_assets.partitions import INPUT_ITEM, SKIPPED, order_of
 
 PARTITION_TAG = "dagster/partition"
 ASSETS = ("staged_safe_item", "unzipped_safe", "zarr_product", "stac_item", "published_item")
@@ -48,6 +48,41 @@ STATUS = {
     dg.DagsterRunStatus.FAILURE: "failed",
     dg.DagsterRunStatus.CANCELED: "canceled",
 }
+
+
+class SkippedInput(BaseModel):
+    """Something new that a watch saw and did not order.
+
+    Attributes:
+        name: item id or file name.
+        when: UTC.
+        watch: which watch saw it.
+        reason: why it was not ordered.
+        source: path or URL.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    when: str
+    watch: str
+    reason: str
+    source: str
+
+
+def latest_skipped(instance: dg.DagsterInstance) -> list[SkippedInput]:
+    """Give what watches skipped last, newest first."""
+    records = instance.fetch_observations(INPUT_ITEM, limit=MOST_RUNS).records
+    return [found for record in records if (found := _skipped(record)) is not None]
+
+
+def _skipped(record: dg.EventLogRecord) -> SkippedInput | None:
+    event = record.event_log_entry.asset_observation
+    if event is None or SKIPPED not in event.metadata:
+        return None
+    told = {name: str(event.metadata[name].value) for name in ("watch", "reason", "source")}
+    name = str(event.metadata[SKIPPED].value)
+    return SkippedInput(name=name, when=_time(record.timestamp), **told)
 
 
 def latest_orders(instance: dg.DagsterInstance) -> list[Standing]:

@@ -103,6 +103,13 @@ def test_status_before_anything_was_ordered(tmp_path: Path) -> None:
     assert (as_json.code, as_json.stdout) == (0, "")
 
 
+def test_status_of_what_was_skipped(tmp_path: Path) -> None:
+    shown = run("status", "--skipped", home=tmp_path)
+    assert (shown.code, shown.stdout) == (0, "Nothing was skipped.\n")
+    both = run("status", "X", "--skipped", home=tmp_path)
+    assert (both.code, "leave ORDER out" in both.stderr) == (2, True)
+
+
 def test_status_of_an_unknown_order(tmp_path: Path) -> None:
     ended = run("status", "S9X_NOTHING", home=tmp_path)
     assert ended.code == 2

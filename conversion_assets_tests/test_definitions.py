@@ -8,12 +8,14 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from conversion_assets.assets.quarantined_order import OPERATIONS
 from conversion_assets.assets.step import GROUP
 from conversion_assets.automation.jobs import CONVERT
 from conversion_assets.checks.specs import RULES
 from conversion_assets.definitions import build_definitions
 from conversion_assets.instance import open_instance
 from conversion_assets.partitions import INPUT_ITEM, safe_items
+from conversion_assets.quarantining import QUARANTINED_ORDER
 from conversion_assets.resources.bucket_rules import BucketRule, BucketRules, CsvBucketRules
 from conversion_assets.settings import Settings
 from conversion_assets.standing import ASSETS, standing_of
@@ -38,18 +40,19 @@ def test_code_location_loads(definitions: dg.Definitions) -> None:
 def test_graph_is_the_sentence(definitions: dg.Definitions) -> None:
     graph = definitions.resolve_asset_graph()
     line = [INPUT_ITEM.to_user_string(), *ASSETS]
-    assert {key.to_user_string() for key in graph.get_all_asset_keys()} == set(line)
+    assert {key.to_user_string() for key in graph.get_all_asset_keys()} == {*line, "quarantined_order"}
     for upstream, asset in pairwise(line):
         parents = {key.to_user_string() for key in graph.get(dg.AssetKey(asset)).parent_keys}
         assert parents == {upstream}
     assert not graph.get(INPUT_ITEM).is_materializable
+    assert not graph.get(QUARANTINED_ORDER).is_materializable
 
 
 def test_every_asset_is_described_and_partitioned(definitions: dg.Definitions) -> None:
     for spec in definitions.resolve_all_asset_specs():
         assert spec.description
         assert spec.partitions_def == safe_items
-        assert spec.group_name == GROUP
+        assert spec.group_name == (OPERATIONS if spec.key == QUARANTINED_ORDER else GROUP)
         assert spec.kinds
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from conversion_assets.automation.inbox_sensor import _run_request
 from conversion_assets.automation.jobs import CONVERT
+from conversion_assets.automation.watch_sensor import _run_request
 from conversion_assets.definitions import build_definitions
 from conversion_assets.errors import TransientError
 from conversion_assets.instance import open_instance
@@ -184,7 +184,7 @@ def test_console_of_a_run_from_the_inbox_names_order_and_trace(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     record_order(instance, order)
-    request = _run_request(Arrival(name="letters.zip", version="1", source="letters.zip"), order)
+    request = _run_request("inbox", Arrival(name="letters.zip", version="1", source="letters.zip"), order)
     build_definitions(settings).resolve_job_def(CONVERT).execute_in_process(
         instance=instance, partition_key=order.key, run_config=request.run_config, raise_on_error=False
     )

@@ -8,8 +8,8 @@ import pytest
 from conversion_assets.errors import OrderError, TransientError
 from conversion_assets.failures import failure_of
 from conversion_assets.orders import Order
-from conversion_assets.partitions import record_order, safe_items
-from conversion_assets.standing import latest_orders, standing_of
+from conversion_assets.partitions import INPUT_ITEM, record_order, safe_items, skipped_event
+from conversion_assets.standing import latest_orders, latest_skipped, standing_of
 
 ORDER = Order(
     key="X",
@@ -55,6 +55,18 @@ def run(instance: dg.DagsterInstance, *assets: dg.AssetsDefinition, key: str = "
 def ordered(instance: dg.DagsterInstance, *keys: str) -> None:
     for key in keys:
         record_order(instance, ORDER.model_copy(update={"key": key}))
+
+
+def test_what_watches_skipped_is_told_newest_first(instance: dg.DagsterInstance) -> None:
+    for number in range(2):
+        event = skipped_event(f"X{number}", "https://source.test/items/X", "it is too old", "cdse")
+        instance.report_runless_asset_event(event)
+    instance.report_runless_asset_event(skipped_event("no/key", "s3://bucket/x", "it is odd", "store"))
+    odd, last, first = latest_skipped(instance)
+    assert (odd.name, odd.reason, odd.watch, odd.source) == ("no/key", "it is odd", "store", "s3://bucket/x")
+    assert (last.name, first.name) == ("X1", "X0")
+    by_partition = dg.AssetRecordsFilter(asset_key=INPUT_ITEM, asset_partitions=["X0"])
+    assert len(instance.fetch_observations(by_partition, limit=9).records) == 1
 
 
 def test_order_that_never_ran_is_ordered(instance: dg.DagsterInstance) -> None:
