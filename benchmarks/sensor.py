@@ -167,7 +167,7 @@ def _served(items: int) -> Iterator[str]:
             port = server.stdout.readline().strip() if server.stdout else ""
             yield f"http://127.0.0.1:{port}"
         finally:
-            server.terminate()
+            server.kill()
 
 
 def _drained(url: str, home: Path, ticks: int) -> dict[str, Any]:

@@ -50,9 +50,8 @@ def serve(settings: Settings, port: int) -> int:
         [str(programs / "dagster-webserver"), "-h", HOST, "-p", str(port), *where],
         [str(programs / "dagster-daemon"), "run", *where],
     ]
-    for number in (signal.SIGINT, signal.SIGTERM):  # a shell may have started us with SIGINT ignored
-        signal.signal(number, _interrupt)
     with (
+        _interruptible(),
         contextlib.suppress(KeyboardInterrupt),
         _only_one(settings) as note,
         _running(commands, settings) as processes,
@@ -82,6 +81,17 @@ def _only_one(settings: Settings) -> Iterator[TextIO]:
             ) from None
         note.truncate(0)
         yield note
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let both signals interrupt, also where a shell has started us with SIGINT ignored."""
+    former = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
 
 
 def _interrupt(*_: object) -> None:

@@ -1,4 +1,4 @@
-"""The command in this process; ``end_to_end/test_backfill.py`` runs it as installed."""
+"""The command in this process; ``end_to_end/operation/test_backfill.py`` runs it as installed."""
 
 from __future__ import annotations
 

@@ -168,7 +168,7 @@ def test_running_job_is_found_and_dismissed(pygeoapi: str, tmp_path: Path) -> No
 def test_upstream_result_is_in_the_message(connect: Connect, inputs: dict[str, str]) -> None:
     client, told = connect(), list[str]()
     job = client.submit(CONVERT, inputs)
-    status = client.wait(job, told.append, WaitLimits())
+    status = client.wait(job, told.append, QUICKLY)
     assert status.state is State.SUCCESSFUL
     assert client.results(job)["zarr_uri"] == f"{inputs['output_zarr_dir_path']}/X.zarr"
 
@@ -335,7 +335,7 @@ def test_one_bad_answer_of_each_kind_does_not_end_the_wait(
         Trouble(status=200, body={}, method="GET"),
     ):
         dpr.add(trouble)
-    assert client.wait(job, ignored, WaitLimits()).state is State.SUCCESSFUL
+    assert client.wait(job, ignored, QUICKLY).state is State.SUCCESSFUL
 
 
 # --- waiting ----------------------------------------------------------------------------------------
