@@ -11,12 +11,18 @@ import psutil
 PROCESS_TAG = ".dagster/conversion_assets/process"
 
 
+def this_process() -> str:
+    """Name this process so that another can tell whether it still lives."""
+    process = psutil.Process()
+    return f"{socket.gethostname()}:{process.pid}:{process.create_time():.2f}"
+
+
 def process_mark(run_id: str) -> str:
     """Name this process as the one that works on a run, so that another can tell whether it still lives.
 
     The run is named too: a repeated run inherits the tags of the first one.
     """
-    return f"{run_id}:{socket.gethostname()}:{psutil.Process().pid}:{psutil.Process().create_time():.2f}"
+    return f"{run_id}:{this_process()}"
 
 
 def mark_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:

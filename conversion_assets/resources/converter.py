@@ -5,11 +5,20 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from importlib.metadata import version
+from pathlib import Path
 
 import dagster as dg
 
-from conversion_assets.zarr.conversion import Assignment, Conversion, ConversionRequest
-from conversion_assets.zarr.process import ProcessLimits, run_conversion
+from conversion_assets.criteria import Product
+from conversion_assets.resources.machine_memory import default_budget
+from conversion_assets.resources.memory_budget import MemoryBudget, Peak
+from conversion_assets.zarr.conversion import (
+    Assignment,
+    Conversion,
+    ConversionReport,
+    ConversionRequest,
+)
+from conversion_assets.zarr.process import ProcessLimits, run_conversion, size_of
 
 
 class Converter(dg.ConfigurableResource, ABC):  # type: ignore[type-arg] # the resource provides itself
@@ -49,18 +58,43 @@ class Converter(dg.ConfigurableResource, ABC):  # type: ignore[type-arg] # the r
 
 
 class ChildProcessConverter(Converter):
-    """Runs eopf in a child process of this one.
+    """Runs eopf in a child process of this one, as soon as the memory of the machine has room for it.
 
     Attributes:
         memory_limit_bytes: resident bytes the process may use.
         time_limit_seconds: wall seconds it may take.
+        memory_ledger: folder in which all conversions of a machine keep what memory they hold; none of them
+            waits for another where there is none.
+        memory_budget_bytes: what they may use together; what the machine has, less a reserve, when not set.
     """
 
     memory_limit_bytes: int
     time_limit_seconds: float
+    memory_ledger: str | None = None
+    memory_budget_bytes: int | None = None
 
     def convert(self, assignment: Assignment, tell: Callable[[str], None]) -> Conversion:
         """See ``Converter.convert``."""
+        report = self._within_budget(assignment, tell)
+        return Conversion(report.product.as_uri(), report.name, report.eopf_version, report)
+
+    def eopf_version(self) -> str:
+        """See ``Converter.eopf_version``."""
+        return version("eopf")
+
+    def _within_budget(self, assignment: Assignment, tell: Callable[[str], None]) -> ConversionReport:
+        if self.memory_ledger is None:
+            return self._run(assignment, tell)
+        budget = MemoryBudget(Path(self.memory_ledger), self.memory_budget_bytes or default_budget())
+        kind, size = _type_of(assignment), size_of(assignment.safe)
+        needed = min(budget.expected(kind, size, self.threads), self.memory_limit_bytes)
+        with budget.reserved(needed, tell):
+            report = self._run(assignment, tell)
+        used = Peak(memory_bytes=report.peak_memory_bytes, safe_bytes=size, threads=self.threads)
+        budget.learn(kind, used)
+        return report
+
+    def _run(self, assignment: Assignment, tell: Callable[[str], None]) -> ConversionReport:
         request = ConversionRequest(
             safe=assignment.safe,
             output=assignment.workspace.local_output(),
@@ -68,9 +102,10 @@ class ChildProcessConverter(Converter):
             threads=self.threads,
         )
         limits = ProcessLimits(self.memory_limit_bytes, self.time_limit_seconds)
-        report = run_conversion(request, limits, tell)
-        return Conversion(report.product.as_uri(), report.name, report.eopf_version, report)
+        return run_conversion(request, limits, tell)
 
-    def eopf_version(self) -> str:
-        """See ``Converter.eopf_version``."""
-        return version("eopf")
+
+def _type_of(assignment: Assignment) -> str:
+    """Give the EOPF product type that the name of a SAFE announces; nothing where it announces none."""
+    product = Product.named(assignment.safe.name)
+    return product.product_type if product else ""

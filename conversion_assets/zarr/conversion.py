@@ -106,6 +106,8 @@ class ConversionReport(BaseModel):
         seconds: wall seconds of each phase: ``import``, ``load``, ``write``.
         cpu_seconds: processor seconds of the converting process.
         peak_memory_bytes: largest resident size of the converting process.
+        bytes_read: what it read, cached or not, since its imports were done; None where nobody counts.
+        bytes_written: what it wrote, likewise.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -118,3 +120,5 @@ class ConversionReport(BaseModel):
     seconds: dict[str, float] = {}
     cpu_seconds: float = 0.0
     peak_memory_bytes: int = 0
+    bytes_read: int | None = None
+    bytes_written: int | None = None

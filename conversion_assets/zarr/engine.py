@@ -24,9 +24,11 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
+
+import psutil
 
 from conversion_assets.zarr.conversion import ConversionReport, ConversionRequest
 
@@ -78,6 +80,7 @@ def convert(request: ConversionRequest, tell: Tell) -> ConversionReport:
         from eopf.store.safe import EOSafeStore  # noqa: PLC0415 - heavy
         from eopf.store.zarr import EOZarrStore  # noqa: PLC0415 - heavy
     _quieten()
+    traffic = _Traffic()
     with dask.config.set(scheduler="threads", num_workers=request.threads):
         tell(f"reading {request.safe.name}")
         with _timed(seconds, "load"):
@@ -88,7 +91,8 @@ def convert(request: ConversionRequest, tell: Tell) -> ConversionReport:
             tell(f"writing {name}.zarr")
             with _timed(seconds, "write"):
                 _write(EOZarrStore, product, request, name)
-    return _report(request, product, name, anomalies, seconds)
+    report = _report(request, product, name, anomalies, seconds)
+    return report.model_copy(update=traffic.until_now())
 
 
 def mirror(safe: Path, scratch: Path) -> Path:
@@ -181,6 +185,25 @@ def _report(
         cpu_seconds=round(usage.ru_utime + usage.ru_stime, 3),
         peak_memory_bytes=usage.ru_maxrss * 1024,
     )
+
+
+class _Traffic:
+    """Counts what this process reads from files and writes to them, from now on."""
+
+    def __init__(self) -> None:
+        self._before = _bytes_moved()
+
+    def until_now(self) -> dict[str, int]:
+        """Give the two numbers as the report calls them; none where the system does not count."""
+        now = _bytes_moved()
+        return {name: now[name] - count for name, count in self._before.items() if name in now}
+
+
+def _bytes_moved() -> dict[str, int]:
+    with suppress(AttributeError, NotImplementedError, OSError, psutil.Error):
+        counters = psutil.Process().io_counters()
+        return {"bytes_read": counters.read_chars, "bytes_written": counters.write_chars}
+    return {}
 
 
 def _prepare_environment(request: ConversionRequest) -> None:

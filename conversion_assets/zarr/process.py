@@ -109,8 +109,7 @@ def require_free_space(request: ConversionRequest) -> None:
     Raises:
         PermanentError: with the bytes needed and the bytes free.
     """
-    size = sum(file.stat().st_size for file in request.safe.rglob("*") if file.is_file())
-    needed = int(size * OUTPUT_PER_INPUT_BYTE) + SMALLEST_FREE_SPACE
+    needed = int(size_of(request.safe) * OUTPUT_PER_INPUT_BYTE) + SMALLEST_FREE_SPACE
     free = psutil.disk_usage(str(request.output)).free
     if free < needed:
         raise PermanentError(
@@ -118,6 +117,11 @@ def require_free_space(request: ConversionRequest) -> None:
             f"its Zarr needs about {needed:,} bytes and {request.output} has {free:,} free",
             "Free some space or move the data folder to a larger disk, then order again.",
         )
+
+
+def size_of(folder: Path) -> int:
+    """Give the bytes of all files of a folder."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def error_of_fault(safe: str, conversation: _Conversation) -> ConversionAssetsError:

@@ -127,6 +127,9 @@ def test_engine_leaves_the_input_as_it_is_on_another_file_system(
     assert [message["progress"].split()[0] for message in messages[:-1]] == ["starting", "reading", "writing"]
     assert report.product_type == "S02MSIL2A"
     assert report.peak_memory_bytes > 50 * 2**20
+    assert report.bytes_read is not None
+    assert report.bytes_written
+    assert report.bytes_written < 2**20  # neither the imports of eopf nor what was there before
     assert set(report.seconds) == {"import", "load", "write"}
 
 
