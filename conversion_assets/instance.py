@@ -24,7 +24,12 @@ SECONDS_TO_MARK = 300
 """A run marks its process within a second; the rest is for clocks that disagree."""
 LONGEST_REASON = 300
 CONNECT_SECONDS = 10
-IN_PROGRESS = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+IN_PROGRESS = [
+    dg.DagsterRunStatus.NOT_STARTED,  # of a command that was killed before its run began
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
 
 POSTGRES_VARIABLE = "CONVERSION_ASSETS_DAGSTER_POSTGRES_URL"
 POSTGRES_SCHEME = "postgresql+psycopg2://"  # a plain postgresql:// means another driver to SQLAlchemy 2.1
@@ -53,17 +58,25 @@ concurrency:
         value:
           applyLimitPerUniqueValue: true
         limit: 1
+      - key: conversion_assets/upkeep
+        limit: 1
   pools:
     granularity: op
 run_monitoring:
   enabled: true
   poll_interval_seconds: 5
+  start_timeout_seconds: 90
   cancel_timeout_seconds: 20
   free_slots_after_run_end_seconds: 60
 run_retries:
   enabled: true
   max_retries: 2
   retry_on_asset_or_op_failure: false
+retention:
+  sensor:
+    purge_after_days: {skipped: 2, started: 30, success: 30, failure: 30}
+  schedule:
+    purge_after_days: {skipped: 30, started: 90, success: 90, failure: 90}
 """
 
 

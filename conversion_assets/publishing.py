@@ -6,7 +6,7 @@ when its time is over, and its product last.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -90,7 +90,11 @@ def publish_version(
 
 
 def release_superseded(
-    catalogue: Catalogue, store: ObjectStore, collection: CollectionSpec, now: datetime
+    catalogue: Catalogue,
+    store: ObjectStore,
+    collection: CollectionSpec,
+    now: datetime,
+    lost: Collection[str] = (),
 ) -> tuple[Released, ...]:
     """Take away the earlier versions in a collection whose time is over, and their products.
 
@@ -102,6 +106,7 @@ def release_superseded(
         store: where their products are.
         collection: of one owner, or of several, as ``Catalogue.collections`` gives it.
         now: with time zone.
+        lost: ids of earlier versions whose products are gone; they go before their time.
 
     Raises:
         ConversionAssetsError: as catalogue and store.
@@ -114,9 +119,9 @@ def release_superseded(
     return tuple(
         released
         for (owner, current), versions in families.items()
-        if any(version.expires < now for version in versions)
+        if any(_is_over(version, now, lost) for version in versions)
         for released in _Place(catalogue, store, replace(collection, owner=owner)).release(
-            current, sorted(version.number for version in versions), now
+            current, sorted(version.number for version in versions), now, lost
         )
     )
 
@@ -137,10 +142,10 @@ class _Place:
 
     def require_product(self, item: Document) -> None:
         """Refuse an item whose product has been released meanwhile."""
-        if not self._stands(item["id"], _product_of(item)):
+        if not self._stands(item["id"], product_of(item)):
             raise PermanentError(
                 f"item {item['id']}",
-                f"its product {_product_of(item)} is not there, or is not of this item",
+                f"its product {product_of(item)} is not there, or is not of this item",
                 "Materialize from staged_safe_item on, so that it is converted again.",
             )
 
@@ -155,21 +160,23 @@ class _Place:
                 f"the catalogue keeps an earlier version of {known.current} under this id",
                 "Order it into another collection.",
             )
-        former = _product_of(current)
-        if former == _product_of(item) or not self._stands(item["id"], former):
+        former = product_of(current)
+        if former == product_of(item) or not self._stands(item["id"], former):
             return carried_over(item, current)
         number = self._number_of(current)
         aside = self._published(superseded(current, number, self_href(current), keep_until))
         return succeeding(item, number + 1, aside)
 
-    def release(self, current: str, numbers: Iterable[int], now: datetime) -> Iterator[Released]:
+    def release(
+        self, current: str, numbers: Iterable[int], now: datetime, lost: Collection[str]
+    ) -> Iterator[Released]:
         """Take away the earlier versions of an item whose time is over, the oldest first."""
         with self.store.sole_publication(self.collection.owner, self.collection.id, current):
             ids = [current, *(version_id(current, number) for number in numbers)]
             family = {one: item for one in ids if (item := self.catalogue.find(one, self.collection))}
             for old in list(family.values()):
                 version = earlier_version(old)
-                if version and version.expires < now:
+                if version and _is_over(version, now, lost):
                     del family[old["id"]]
                     self._unlink(old, family)
                     self.catalogue.remove(old["id"], self.collection)
@@ -179,7 +186,7 @@ class _Place:
         """Give the version of the current item: its own, unless something else has the id of that version."""
         number = version_number(current)
         while there := self.catalogue.find(version_id(current["id"], number), self.collection):
-            if earlier_version(there) and _product_of(there) == _product_of(current):
+            if earlier_version(there) and product_of(there) == product_of(current):
                 return number  # an interrupted publication left it
             number += 1
         return number
@@ -192,8 +199,8 @@ class _Place:
                 family[item_id] = self._published(preceded_by(item, before))
 
     def _removed_product(self, current: str, old: Document, family: dict[str, Document]) -> str | None:
-        uri = _product_of(old)
-        if uri is None or uri in map(_product_of, family.values()) or not self._belongs(current, uri):
+        uri = product_of(old)
+        if uri is None or uri in map(product_of, family.values()) or not self._belongs(current, uri):
             return None
         self.store.remove_product(uri)
         return uri
@@ -222,6 +229,11 @@ class _Place:
         return True
 
 
-def _product_of(item: Document) -> str | None:
+def _is_over(version: EarlierVersion, now: datetime, lost: Collection[str]) -> bool:
+    return version.expires < now or version_id(version.current, version.number) in lost
+
+
+def product_of(item: Document) -> str | None:
+    """Give the URI of the product that an item leads to; None where it leads to none."""
     href = item["assets"].get(PRODUCT_KEY, {}).get("href")
     return href if isinstance(href, str) else None

@@ -128,17 +128,26 @@ class History:
         self, asset: dg.AssetKey, keys: Iterable[str]
     ) -> Iterator[tuple[str, dg.AssetMaterialization]]:
         """Give the latest materialization of each key that has one."""
-        for some in in_batches(keys, MOST_KEYS):
-            missing, cursor, more = set(some), None, True
-            selection = dg.AssetRecordsFilter(asset_key=asset, asset_partitions=some)
-            while missing and more:
-                page = self._instance.fetch_materializations(selection, limit=MOST_KEYS, cursor=cursor)
-                cursor, more = page.cursor, page.has_more
-                for record in page.records:
-                    event, key = record.asset_materialization, record.partition_key
-                    if event is not None and key in missing:
-                        missing.discard(key)
-                        yield key, event
+        for key, record in latest_records(self._instance, asset, keys):
+            if (event := record.asset_materialization) is not None:
+                yield key, event
+
+
+def latest_records(
+    instance: dg.DagsterInstance, asset: dg.AssetKey, keys: Iterable[str]
+) -> Iterator[tuple[str, dg.EventLogRecord]]:
+    """Give the record of the latest materialization of each key that has one."""
+    for some in in_batches(keys, MOST_KEYS):
+        missing, cursor, more = set(some), None, True
+        selection = dg.AssetRecordsFilter(asset_key=asset, asset_partitions=some)
+        while missing and more:
+            page = instance.fetch_materializations(selection, limit=MOST_KEYS, cursor=cursor)
+            cursor, more = page.cursor, page.has_more
+            for record in page.records:
+                key = record.partition_key
+                if record.asset_materialization is not None and key in missing:
+                    missing.discard(key)
+                    yield key, record
 
 
 def select(

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import dagster as dg
 from pydantic import BaseModel, ConfigDict
 
-from conversion_assets.partitions import INPUT_ITEM, SKIPPED, order_of
+from conversion_assets.partitions import DAILY_REPORT, INPUT_ITEM, REPORT_JOB, SKIPPED, order_of, safe_items
 
 PARTITION_TAG = "dagster/partition"
 ASSETS = ("staged_safe_item", "unzipped_safe", "zarr_product", "stac_item", "published_item")
@@ -19,7 +19,8 @@ class Standing(BaseModel):
 
     Attributes:
         order: partition key.
-        status: ``published``, ``failed``, ``in progress``, ``canceled`` or ``ordered``.
+        status: ``published``, ``failed``, ``in progress``, ``canceled`` or ``ordered``; ``retired`` when the
+            partition key of a published order is gone.
         product_type: EOPF product type, once known.
         when: start of the latest run, UTC.
         item: href of the published item.
@@ -42,7 +43,7 @@ class Standing(BaseModel):
     error: str | None = None
 
 
-PUBLISHED = "published"
+PUBLISHED, RETIRED = "published", "retired"
 STATUS = {
     dg.DagsterRunStatus.SUCCESS: PUBLISHED,
     dg.DagsterRunStatus.FAILURE: "failed",
@@ -89,10 +90,17 @@ def latest_orders(instance: dg.DagsterInstance) -> list[Standing]:
     """Give the orders of the latest runs, newest first."""
     latest: dict[str, dg.RunRecord] = {}
     for record in instance.get_run_records(limit=MOST_RUNS):
-        key = record.dagster_run.tags.get(PARTITION_TAG)
+        key = order_key(record.dagster_run)
         if key is not None:
             latest.setdefault(key, record)
-    return [_standing(instance, key, record) for key, record in latest.items()]
+    live = frozenset(instance.get_dynamic_partitions(str(safe_items.name)))
+    return [_standing(instance, key, record, is_live=key in live) for key, record in latest.items()]
+
+
+def order_key(run: dg.DagsterRun) -> str | None:
+    """Give the key of the order that a run is for; the partition of a report is a day."""
+    is_report = run.job_name == REPORT_JOB or run.asset_selection == {DAILY_REPORT}
+    return None if is_report else run.tags.get(PARTITION_TAG)
 
 
 def standing_of(instance: dg.DagsterInstance, key: str) -> Standing:
@@ -103,20 +111,24 @@ def standing_of(instance: dg.DagsterInstance, key: str) -> Standing:
     """
     order = order_of(instance, key)
     records = instance.get_run_records(dg.RunsFilter(tags={PARTITION_TAG: key}), limit=1)
-    standing = _standing(instance, key, records[0] if records else None)
+    is_live = instance.has_dynamic_partition(str(safe_items.name), key)
+    standing = _standing(instance, key, records[0] if records else None, is_live=is_live)
     events = {name: _latest(instance, name, key) for name in ASSETS}
     made = {name: _time(event.timestamp) for name, event in events.items() if event}
     return standing.model_copy(update={"source": order.derived_from, "assets": made})
 
 
-def _standing(instance: dg.DagsterInstance, key: str, record: dg.RunRecord | None) -> Standing:
-    if record is None:
-        return Standing(order=key, status="ordered")
+def _standing(
+    instance: dg.DagsterInstance, key: str, record: dg.RunRecord | None, *, is_live: bool
+) -> Standing:
+    publication = _publication(instance, key)
+    published = (PUBLISHED if is_live else RETIRED) if publication else "ordered"
+    if record is None:  # it has not run, or its runs were pruned
+        return Standing(order=key, status=published, **publication)
     run = record.dagster_run
     status = STATUS.get(run.status, "in progress")
-    publication = _publication(instance, key)
-    if status == PUBLISHED and not publication:
-        status = "ordered"  # a run of some of the assets only
+    if status == PUBLISHED:
+        status = published  # a run of some of the assets publishes nothing
     return Standing(
         order=key,
         status=status,

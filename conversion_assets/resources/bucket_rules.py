@@ -52,6 +52,14 @@ class BucketRules(dg.ConfigurableResource, ABC):  # type: ignore[type-arg] # the
             PermanentError: no rule fits, or the rules cannot be read.
         """
 
+    def buckets(self) -> frozenset[str]:
+        """Give the buckets that the rules name.
+
+        Raises:
+            PermanentError: the rules cannot be read.
+        """
+        return frozenset()
+
 
 class CsvBucketRules(BucketRules):
     """Rules from a CSV file without header, or one built-in rule for everything.
@@ -66,8 +74,14 @@ class CsvBucketRules(BucketRules):
 
     def rule_for(self, owner: str, collection: str, product_type: str) -> BucketRule:
         """See ``BucketRules.rule_for``."""
-        rules = read_rules(Path(self.path)) if self.path else (self._built_in(),)
-        return most_specific(rules, owner, collection, product_type)
+        return most_specific(self._rules(), owner, collection, product_type)
+
+    def buckets(self) -> frozenset[str]:
+        """See ``BucketRules.buckets``."""
+        return frozenset(rule.bucket for rule in self._rules())
+
+    def _rules(self) -> tuple[BucketRule, ...]:
+        return read_rules(Path(self.path)) if self.path else (self._built_in(),)
 
     def _built_in(self) -> BucketRule:
         """Give the rule that needs no file; its bucket is as free as those of a file."""

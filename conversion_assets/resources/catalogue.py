@@ -104,6 +104,14 @@ class Catalogue(dg.ConfigurableResource, ABC):  # type: ignore[type-arg] # the r
             TransientError: the catalogue cannot be reached just now, or is changed while it is listed.
         """
 
+    def unlinked(self, collection: CollectionSpec) -> Iterator[Document]:
+        """Give items that ``find`` finds and no reader: what a killed publication or removal has left.
+
+        A server has none. Nobody may publish or remove them meanwhile.
+        """
+        del collection
+        return iter(())
+
     def search(
         self, parameters: Mapping[str, str], collections: Sequence[CollectionSpec] = ()
     ) -> Iterator[Document]:

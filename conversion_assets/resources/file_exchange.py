@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, Any, BinaryIO
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -28,13 +28,14 @@ def _opened_alone(partial: Path) -> Iterator[BinaryIO]:
         with partial.open("ab") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             # While this waited, the former writer may have given the very file its final name.
-            if _is_at(partial, file):
+            if is_at(partial, file):
                 file.truncate(0)
                 yield file
                 return
 
 
-def _is_at(path: Path, file: BinaryIO) -> bool:
+def is_at(path: Path, file: IO[Any]) -> bool:
+    """Tell whether an open file still is what a path leads to."""
     try:
         return os.path.samestat(path.stat(), os.fstat(file.fileno()))
     except FileNotFoundError:

@@ -17,13 +17,18 @@ from conversion_assets.resources.file_exchange import write_whole
 from conversion_assets.resources.object_store import (
     PRODUCT_ENDING,
     ROOT_METADATA,
+    WORKSPACE_START,
+    Kept,
+    KeptFor,
     ObjectStore,
     Progress,
     Shelf,
     StoredProduct,
     emptied,
     is_product_name,
+    kept_below,
     numbers_of,
+    remove_kept,
 )
 from conversion_assets.resources.provenance_ledger import ProvenanceLedger
 from conversion_assets.zarr.conversion import Workspace
@@ -94,6 +99,14 @@ class FolderObjectStore(ObjectStore):
         """See ``ObjectStore.discard_workspace``."""
         shutil.rmtree(self._workspace_path(shelf, key), ignore_errors=True)
 
+    def discard(self, kept: Kept) -> None:
+        """See ``ObjectStore.discard``."""
+        remove_kept(kept.place)
+
+    def _workspaces(self, shelves: Collection[Shelf]) -> Iterator[Kept]:
+        for shelf in shelves:
+            yield from kept_below(self._shelf_path(shelf), KeptFor.WORKSPACE, WORKSPACE_START)
+
     def _uri(self, shelf: Shelf, place: str) -> str:
         return self._path(shelf, place).as_uri()
 
@@ -127,7 +140,7 @@ class FolderObjectStore(ObjectStore):
         return self._shelf_path(shelf) / f"{place}{PRODUCT_ENDING}"
 
     def _workspace_path(self, shelf: Shelf, key: str) -> Path:
-        return self._shelf_path(shelf) / f".converting-{valid_key(key)}"
+        return self._shelf_path(shelf) / f"{WORKSPACE_START}{valid_key(key)}"
 
 
 @dataclass(frozen=True)
@@ -169,6 +182,11 @@ class FolderDocuments:
     """
 
     folder: Path
+
+    def names(self, kind: str) -> Iterator[str]:
+        """See ``Documents.names``."""
+        for path in (self.folder / kind).glob("[!.]*"):
+            yield path.name
 
     def read(self, name: str) -> bytes | None:
         """See ``Documents.read``."""

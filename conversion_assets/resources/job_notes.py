@@ -59,9 +59,15 @@ class JobNotes:
         """Remove the note of an order."""
         self._path(key).unlink(missing_ok=True)
 
+    def all(self) -> Iterator[tuple[str, JobNote]]:
+        """Give the notes that can be read, with the keys of their orders."""
+        for path in self._folder.glob("[!.]*.json"):
+            if note := self.read(path.stem):
+                yield path.stem, note
+
     def job_ids(self) -> set[str]:
         """Give the ids of all jobs that are noted."""
-        return {note.job_id for note in self._all() if note.job_id}
+        return {note.job_id for _, note in self.all() if note.job_id}
 
     def fact(self, name: str) -> str | None:
         """Give what was remembered of the service itself."""
@@ -72,11 +78,6 @@ class JobNotes:
         facts = self._facts()
         if facts.get(name) != value:
             write_whole(self._folder / FACTS, json.dumps(facts | {name: value}).encode())
-
-    def _all(self) -> Iterator[JobNote]:
-        for path in self._folder.glob("[!.]*.json"):
-            if note := self.read(path.stem):
-                yield note
 
     def _facts(self) -> dict[str, str]:
         try:

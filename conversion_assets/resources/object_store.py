@@ -9,16 +9,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
-from typing import Self
+from typing import IO, Any, Self
 
 import dagster as dg
 from pydantic import BaseModel, ConfigDict
 
-from conversion_assets.errors import OrderError, PoisonedInputError
-from conversion_assets.orders import valid_identifier, valid_key
+from conversion_assets.errors import OrderError, PermanentError, PoisonedInputError
+from conversion_assets.orders import is_key, valid_identifier, valid_key
 from conversion_assets.provenance import Provenance, name_and_number, stored_name
+from conversion_assets.resources.file_exchange import is_at
 from conversion_assets.resources.provenance_ledger import ProvenanceLedger
 from conversion_assets.run_marks import mark_run
 from conversion_assets.zarr.conversion import Workspace
@@ -28,6 +30,7 @@ LOG = logging.getLogger(__name__)
 Progress = Callable[[str], None]
 
 PRODUCT_ENDING = ".zarr"
+WORKSPACE_START = ".converting-"
 ROOT_METADATA = (CONSOLIDATED_METADATA, ".zgroup", ".zattrs")
 """What somebody needs to open a product, in the order in which it is looked for."""
 WAIT_FOR_ORDER = "another run works on this order; waiting for it"
@@ -66,6 +69,31 @@ class StoredProduct:
     name: str
     changed: datetime
     is_complete: bool
+
+
+class KeptFor(StrEnum):
+    """What something is that is kept for an order beside its product."""
+
+    STAGING = "staged copy"
+    SCRATCH = "scratch"
+    WORKSPACE = "workspace"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Something that is kept for an order beside its product, as long as somebody works on it.
+
+    Attributes:
+        key: of the order.
+        kind: what it is.
+        place: path or URI.
+        changed: when anything in it changed last; in UTC.
+    """
+
+    key: str
+    kind: KeptFor
+    place: str
+    changed: datetime
 
 
 class ObjectStore(dg.ConfigurableResource, ABC):  # type: ignore[type-arg] # the resource provides itself
@@ -161,11 +189,18 @@ class ObjectStore(dg.ConfigurableResource, ABC):  # type: ignore[type-arg] # the
             TransientError: the service cannot be reached just now.
         """
 
-    def remove_product(self, uri: str) -> None:
+    def remove_product(self, uri: str, *, only_if: Callable[[], bool] | None = None) -> bool:
         """Remove a product and what is known of it; nothing happens when it is not there.
 
         Its root metadata go first, so that nobody opens what is half removed, and its provenance goes
         before the data, so that ``find`` gives the version before it, or none.
+
+        Args:
+            uri: of the product.
+            only_if: asked when no product of its name can be added any more; no ends it.
+
+        Returns:
+            Whether it was removed.
 
         Raises:
             PermanentError: the URI is not exactly that of a product of this store; or no right to it.
@@ -175,10 +210,68 @@ class ObjectStore(dg.ConfigurableResource, ABC):  # type: ignore[type-arg] # the
         place = self.open_product(uri).name.removesuffix(PRODUCT_ENDING)
         name, number = name_and_number(place)
         with self._sole_name(shelf, name):
+            if only_if is not None and not only_if():
+                return False
             self._veil(shelf, place)
             is_last = not self._numbers(shelf, name) - {number}
             self._ledger(shelf).forget(place, is_last=is_last)
             self._erase(shelf, place)
+        return True
+
+    def provenance_of(self, uri: str) -> Provenance | None:
+        """Tell what a product was made of that is or was here; None where no note says it."""
+        shelf = self.shelf_at(uri)
+        return self._ledger(shelf).of_product(self.open_product(uri).name.removesuffix(PRODUCT_ENDING))
+
+    def notes_without_product(self, shelf: Shelf) -> Iterator[Provenance]:
+        """Give the notes on products that are not there, of which nothing is left."""
+        names = {product.name for product in self.products(shelf)}
+        for provenance in self._ledger(shelf).of_all():
+            if f"{provenance.place}{PRODUCT_ENDING}" not in names:
+                yield provenance
+
+    def forget_note(self, shelf: Shelf, provenance: Provenance) -> bool:
+        """Forget the note on a product that is not there; no where it is there, or is worked on."""
+        name, number = name_and_number(provenance.place)
+        with self._free_lock(self._product_lock(shelf, f"{name}{PRODUCT_ENDING}")) as is_ours:
+            if not is_ours or number in (numbers := self._numbers(shelf, name)):
+                return False
+            self._ledger(shelf).forget(provenance.place, is_last=not numbers)
+        return True
+
+    def kept(self, shelves: Collection[Shelf] = ()) -> Iterator[Kept]:
+        """Give what is kept for orders beside their products: copies, scratch and workspaces.
+
+        Args:
+            shelves: where to look for workspaces beside products; on this machine all are given.
+        """
+        yield from kept_below(self._below("staging"), KeptFor.STAGING)
+        yield from kept_below(self._below("scratch"), KeptFor.SCRATCH)
+        yield from self._workspaces(shelves)
+
+    @abstractmethod
+    def discard(self, kept: Kept) -> None:
+        """Remove something that ``kept`` gave.
+
+        Raises:
+            TransientError: the service cannot be reached just now.
+            PermanentError: there is no right to remove it.
+        """
+
+    def unused_locks(self, before: datetime) -> Iterator[Path]:
+        """Give the files of locks that were made before a time, whether or not somebody holds them."""
+        for path in self._below("locks").rglob("*.lock"):
+            with suppress(FileNotFoundError):
+                if datetime.fromtimestamp(path.stat().st_mtime, UTC) < before:
+                    yield path
+
+    def discard_lock(self, path: Path) -> bool:
+        """Remove the file of a lock that nobody holds; who waits for it makes it anew."""
+        with suppress(FileNotFoundError), path.open("rb") as file:
+            if _flocked(file):
+                path.unlink()
+                return True
+        return False
 
     @abstractmethod
     def discard_workspace(self, shelf: Shelf, key: str) -> None:
@@ -204,6 +297,30 @@ class ObjectStore(dg.ConfigurableResource, ABC):  # type: ignore[type-arg] # the
             yield
 
     @contextmanager
+    def turn_if_free(self, key: str) -> Iterator[bool]:
+        """Hold the order's lock unless somebody else does, and tell whether it is held."""
+        with self._free_lock(self._below("locks", f"{valid_key(key)}.lock")) as is_ours:
+            yield is_ours
+
+    @contextmanager
+    def sole_upkeep(self) -> Iterator[bool]:
+        """Let one process at a time look after this home, and tell whether it is this one."""
+        with self._free_lock(self._below("locks", "upkeep")) as is_ours:
+            yield is_ours
+
+    @contextmanager
+    def conversion_if_free(self, shelf: Shelf, safe_name: str) -> Iterator[bool]:
+        """Be the ``sole_conversion`` unless somebody else is, and tell whether it is so."""
+        with self._free_lock(self._product_lock(shelf, safe_name)) as is_ours:
+            yield is_ours
+
+    @contextmanager
+    def publication_if_free(self, owner: str, collection: str, item_id: str) -> Iterator[bool]:
+        """Be the ``sole_publication`` unless somebody else is, and tell whether it is so."""
+        with self._free_lock(self._item_lock(owner, collection, item_id)) as is_ours:
+            yield is_ours
+
+    @contextmanager
     def sole_conversion(self, shelf: Shelf, safe_name: str, tell: Progress) -> Iterator[None]:
         """Let one order at a time look for, convert and promote the product of a SAFE on a shelf.
 
@@ -212,10 +329,7 @@ class ObjectStore(dg.ConfigurableResource, ABC):  # type: ignore[type-arg] # the
             safe_name: name of the SAFE product.
             tell: receives a sentence when another order has to be awaited.
         """
-        lock = self._below(
-            "locks", "products", shelf.bucket, shelf.owner, shelf.collection, f"{safe_name}.lock"
-        )
-        with _locked(lock, tell, WAIT_FOR_PRODUCT):
+        with _locked(self._product_lock(shelf, safe_name), tell, WAIT_FOR_PRODUCT):
             yield
 
     @contextmanager
@@ -227,9 +341,7 @@ class ObjectStore(dg.ConfigurableResource, ABC):  # type: ignore[type-arg] # the
             collection: STAC collection id.
             item_id: of the current version.
         """
-        names = (valid_identifier("owner", owner), valid_identifier("collection", collection))
-        lock = self._below("locks", "items", *names, f"{valid_key(item_id)}.lock")
-        with _locked(lock, LOG.info, WAIT_FOR_ITEM):
+        with _locked(self._item_lock(owner, collection, item_id), LOG.info, WAIT_FOR_ITEM):
             yield
 
     def staging_folder(self, key: str) -> Path:
@@ -279,6 +391,10 @@ class ObjectStore(dg.ConfigurableResource, ABC):  # type: ignore[type-arg] # the
     def _ledger(self, shelf: Shelf) -> ProvenanceLedger: ...
 
     @abstractmethod
+    def _workspaces(self, shelves: Collection[Shelf]) -> Iterator[Kept]:
+        """Give the workspaces, and copies for converters elsewhere."""
+
+    @abstractmethod
     def _numbers(self, shelf: Shelf, name: str) -> set[int]:
         """Give the numbers of the stored conversions of an EOPF name, and of what is left of such."""
 
@@ -308,6 +424,21 @@ class ObjectStore(dg.ConfigurableResource, ABC):  # type: ignore[type-arg] # the
     def _below(self, *parts: str) -> Path:
         return Path(self.root).joinpath(*parts)
 
+    def _product_lock(self, shelf: Shelf, safe_name: str) -> Path:
+        where = (shelf.bucket, shelf.owner, shelf.collection)
+        return self._below("locks", "products", *where, f"{safe_name}.lock")
+
+    def _item_lock(self, owner: str, collection: str, item_id: str) -> Path:
+        names = (valid_identifier("owner", owner), valid_identifier("collection", collection))
+        return self._below("locks", "items", *names, f"{valid_key(item_id)}.lock")
+
+    @staticmethod
+    @contextmanager
+    def _free_lock(path: Path) -> Iterator[bool]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a") as file:
+            yield _flocked(file) and is_at(path, file)
+
     def _scratch_path(self, key: str) -> Path:
         return self._below("scratch", valid_key(key))
 
@@ -326,14 +457,60 @@ def numbers_of(name: str, folders: Iterable[str]) -> set[int]:
 @contextmanager
 def _locked(path: Path, tell: Progress | None, waiting: str) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if tell is not None:
-                tell(waiting)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    while True:
+        with path.open("a") as file:
+            if not _flocked(file):
+                if tell is not None:
+                    tell(waiting)
+                fcntl.flock(file, fcntl.LOCK_EX)
+            if is_at(path, file):  # a lock that nobody holds may be removed
+                yield
+                return
+
+
+def _flocked(file: IO[Any]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def kept_below(folder: Path, kind: KeptFor, before_key: str = "") -> Iterator[Kept]:
+    """Give what is kept in folders whose names are the keys of orders, or end with them."""
+    for path in sorted(folder.glob(f"{before_key}*")):
+        key = path.name.removeprefix(before_key)
+        if is_key(key):
+            with suppress(FileNotFoundError):
+                yield Kept(key, kind, str(path), last_change(path))
+
+
+def remove_kept(folder: str) -> None:
+    """Remove a folder that ``kept`` gave, if it is still there.
+
+    Raises:
+        PermanentError: it cannot be removed.
+    """
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        rule = f"it cannot be removed ({error.strerror})"
+        raise PermanentError(folder, rule, "See to its owner and its rights.") from error
+
+
+def last_change(folder: Path) -> datetime:
+    """Tell when anything in a folder changed last; what goes meanwhile does not count.
+
+    Raises:
+        FileNotFoundError: the folder itself is not there.
+    """
+    latest = folder.lstat().st_mtime
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            latest = max(latest, path.lstat().st_mtime)
+    return datetime.fromtimestamp(latest, UTC)
 
 
 def emptied(folder: Path) -> Path:

@@ -44,10 +44,9 @@ class OsamBucketRules(BucketRules):
 
     def rule_for(self, owner: str, collection: str, product_type: str) -> BucketRule:
         """See ``BucketRules.rule_for``; a client of upstream that would choose otherwise is warned of."""
-        if self._rules is None:
-            self._rules = self._fetched()
-        rule = most_specific(self._rules, owner, collection, product_type)
-        client_rule = chosen_by_client(self._rules, owner, collection, product_type)
+        rules = self._known()
+        rule = most_specific(rules, owner, collection, product_type)
+        client_rule = chosen_by_client(rules, owner, collection, product_type)
         if client_rule is None or client_rule.bucket != rule.bucket:
             other = f"bucket {client_rule.bucket}" if client_rule else "none at all"
             LOG.warning(
@@ -56,6 +55,15 @@ class OsamBucketRules(BucketRules):
                 *(owner, collection, product_type, rule.bucket, other),
             )
         return rule
+
+    def buckets(self) -> frozenset[str]:
+        """See ``BucketRules.buckets``."""
+        return frozenset(rule.bucket for rule in self._known())
+
+    def _known(self) -> tuple[BucketRule, ...]:
+        if self._rules is None:
+            self._rules = self._fetched()
+        return self._rules
 
     def _fetched(self) -> tuple[BucketRule, ...]:
         client = WebClient(

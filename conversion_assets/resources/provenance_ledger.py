@@ -14,6 +14,9 @@ from conversion_assets.provenance import Provenance, name_and_number, stored_nam
 class Documents(Protocol):
     """Small documents by name, each replaced as a whole."""
 
+    def names(self, kind: str) -> Iterator[str]:
+        """Give the names of the documents of a kind, without the kind."""
+
     def read(self, name: str) -> bytes | None:
         """Give a document, None if there is none."""
 
@@ -47,6 +50,12 @@ class ProvenanceLedger:
             provenance = self.of_product(stored_name(name, number))
             if provenance and provenance.safe_name == safe_name:
                 yield provenance
+
+    def of_all(self) -> Iterator[Provenance]:
+        """Give all notes that can be read."""
+        for name in self._documents.names("products"):
+            if note := self.of_product(name.removesuffix(".json")):
+                yield note
 
     def of_product(self, stored_as: str) -> Provenance | None:
         """Give the note of a product by the name it is stored under, if it can be read."""

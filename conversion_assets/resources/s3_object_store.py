@@ -14,24 +14,36 @@ from urllib.parse import unquote, urlsplit
 from pydantic import PrivateAttr
 
 from conversion_assets.errors import ConversionAssetsError, PermanentError
-from conversion_assets.orders import IDENTIFIER, valid_key
+from conversion_assets.orders import IDENTIFIER, is_key, valid_key
 from conversion_assets.resources.object_store import (
     PRODUCT_ENDING,
     ROOT_METADATA,
+    WORKSPACE_START,
+    Kept,
+    KeptFor,
     ObjectStore,
     Progress,
     Shelf,
     StoredProduct,
     emptied,
     is_product_name,
+    kept_below,
     numbers_of,
+    remove_kept,
 )
 from conversion_assets.resources.provenance_ledger import ProvenanceLedger
 from conversion_assets.resources.s3_storage import S3Storage
 from conversion_assets.storage.access import create_bucket
 from conversion_assets.storage.faults import explained
-from conversion_assets.storage.prefixes import Prefix
-from conversion_assets.storage.transfer import FileSystem, copy, delete_objects, delete_prefix, upload
+from conversion_assets.storage.prefixes import SCHEME, Prefix
+from conversion_assets.storage.transfer import (
+    FileSystem,
+    copy,
+    delete_objects,
+    delete_prefix,
+    stored_sizes,
+    upload,
+)
 from conversion_assets.zarr.conversion import Workspace
 from conversion_assets.zarr.product_folder import (
     CONSOLIDATED_METADATA,
@@ -116,6 +128,28 @@ class S3ObjectStore(ObjectStore):
             if changed:
                 yield StoredProduct(place.uri, name, max(changed), is_complete)
 
+    def discard(self, kept: Kept) -> None:
+        """See ``ObjectStore.discard``."""
+        if kept.place.startswith(SCHEME):
+            delete_prefix(self._filesystem, Prefix.of(kept.place))
+        else:
+            remove_kept(kept.place)
+
+    def _workspaces(self, shelves: Collection[Shelf]) -> Iterator[Kept]:
+        yield from kept_below(self._below("workspaces"), KeptFor.WORKSPACE)
+        for shelf in shelves:
+            start = self._in_bucket(shelf.bucket, shelf.owner, shelf.collection).key_of(WORKSPACE_START)
+            yield from self._kept(shelf.bucket, start)
+        for bucket in {self.staging_bucket or shelf.bucket for shelf in shelves}:
+            yield from self._kept(bucket, Prefix(bucket, self.staging_prefix.strip("/")).key_of(""))
+
+    def _kept(self, bucket: str, start: str) -> Iterator[Kept]:
+        """Give what is kept for orders below keys that begin alike and go on with the order's."""
+        for key in filter(is_key, self._folders(bucket, start)):
+            place = Prefix(bucket, f"{start}{key}")
+            if changed := self._changed(place):
+                yield Kept(key, KeptFor.WORKSPACE, place.uri, max(changed))
+
     def discard_workspace(self, shelf: Shelf, key: str) -> None:
         """See ``ObjectStore.discard_workspace``; what S3 does not let go of is told in the log only."""
         shutil.rmtree(self._local_workspace(key), ignore_errors=True)
@@ -141,7 +175,8 @@ class S3ObjectStore(ObjectStore):
         return Prefix(bucket, self._above + "/".join(parts))
 
     def _hidden_workspace(self, shelf: Shelf, key: str) -> Prefix:
-        return self._in_bucket(shelf.bucket, shelf.owner, shelf.collection, f".converting-{valid_key(key)}")
+        name = f"{WORKSPACE_START}{valid_key(key)}"
+        return self._in_bucket(shelf.bucket, shelf.owner, shelf.collection, name)
 
     def _staged_copies(self, shelf: Shelf, key: str) -> Prefix:
         bucket = self.staging_bucket or shelf.bucket
@@ -264,6 +299,10 @@ class S3Documents:
 
     folder: Prefix
     filesystem: FileSystem = field(repr=False)
+
+    def names(self, kind: str) -> Iterator[str]:
+        """See ``Documents.names``."""
+        yield from stored_sizes(self.filesystem, self.folder.below(kind))
 
     def read(self, name: str) -> bytes | None:
         """See ``Documents.read``."""

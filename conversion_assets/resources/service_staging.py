@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from functools import partial
 from hashlib import sha256
 from http import HTTPStatus
@@ -15,12 +16,17 @@ from urllib.parse import quote, unquote, urlsplit
 from conversion_assets.errors import OrderError, PermanentError, PoisonedInputError, TransientError
 from conversion_assets.orders import Order
 from conversion_assets.resources.authentication import Authentication
+from conversion_assets.resources.catalogue import CollectionSpec
 from conversion_assets.resources.job_service import Failure, JobOutcome, JobService, JobTask
+from conversion_assets.resources.object_store import Kept, KeptFor, kept_below
 from conversion_assets.resources.s3_storage import S3Storage
 from conversion_assets.resources.source_credentials import SourceCredentials
 from conversion_assets.resources.staging import CopyStaging, StagedCopy, Staging, file_name_of
+from conversion_assets.resources.upstream_catalogue import UpstreamCatalogue
 from conversion_assets.safe.naming import PRODUCT_SUFFIXES
 from conversion_assets.safe.product_types import product_type_of_name
+from conversion_assets.stac.formats import parse_date_time
+from conversion_assets.storage.faults import explained
 from conversion_assets.storage.prefixes import Prefix
 from conversion_assets.storage.transfer import FileSystem, delete_prefix
 from conversion_assets.web.addresses import HrefRules, redacted
@@ -148,6 +154,14 @@ class UpstreamStaging(ServiceStaging):
     collection: str = "safe-staging"
     station: str = AWS
 
+    def kept(self) -> Iterator[Kept]:
+        """See ``Staging.kept``."""
+        items = _StagedItems(url=self.catalogue_url, authentication=self.authentication)
+        for item in items.items(CollectionSpec(self.owner, self.collection, "")):
+            changed = parse_date_time(str(item["properties"].get("updated")))
+            if changed is not None and changed.tzinfo and IDENTITY in item["properties"]:
+                yield Kept(item["id"], KeptFor.STAGING, str(self._path_of(item["id"])), changed)
+
     def _check(self, order: Order) -> None:
         if order.target.collection == self.collection:
             raise OrderError(
@@ -223,7 +237,17 @@ class UpstreamStaging(ServiceStaging):
         )
 
     def _path(self, order: Order) -> str:
-        return f"/collections/{self.owner}:{self.collection}/items/{quote(order.key)}"
+        return self._path_of(order.key)
+
+    def _path_of(self, key: str) -> str:
+        return f"/collections/{self.owner}:{self.collection}/items/{quote(key)}"
+
+
+class _StagedItems(UpstreamCatalogue):
+    """The upstream catalogue, whose items keep the times that it set."""
+
+    def _received(self, item: Feature) -> Feature:
+        return item
 
 
 class StandardStaging(ServiceStaging):
@@ -236,6 +260,24 @@ class StandardStaging(ServiceStaging):
     """
 
     destination: str
+
+    def kept(self) -> Iterator[Kept]:
+        """See ``Staging.kept``."""
+        parts = urlsplit(self.destination)
+        if parts.scheme == "file":
+            yield from kept_below(Path(unquote(parts.path)), KeptFor.STAGING)
+            return
+        folder, changed = Prefix.of(self.destination), dict[str, datetime]()
+        with explained(folder.uri):
+            try:
+                found = self._filesystem().find(folder.root, detail=True)
+            except FileNotFoundError:
+                return
+        for path, facts in found.items():
+            key = path.removeprefix(f"{folder.root}/").partition("/")[0]
+            changed[key] = max(facts["LastModified"], changed.get(key, facts["LastModified"]))
+        for key, when in changed.items():
+            yield Kept(key, KeptFor.STAGING, folder.below(key).uri, when)
 
     def _check(self, order: Order) -> None:
         """Take every order."""

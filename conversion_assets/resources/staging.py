@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from hashlib import new as new_hash
 from hashlib import sha256
@@ -22,6 +22,7 @@ from pydantic import Field
 from conversion_assets.errors import OrderError, PermanentError, PoisonedInputError, TransientError
 from conversion_assets.orders import Order
 from conversion_assets.progress import percent
+from conversion_assets.resources.object_store import Kept
 from conversion_assets.resources.remote_files import RemoteFiles
 from conversion_assets.resources.source_credentials import SourceCredentials
 from conversion_assets.safe.faults import InputFaultError
@@ -85,6 +86,14 @@ class Staging(dg.ConfigurableResource, ABC):  # type: ignore[type-arg] # the res
             PermanentError: there is no right to remove it.
         """
         del order
+
+    def kept(self) -> Iterator[Kept]:
+        """Give the copies that are kept elsewhere, until ``release`` removes them.
+
+        Raises:
+            TransientError: they cannot be listed just now.
+        """
+        return iter(())
 
 
 class CopyStaging(Staging):
@@ -234,7 +243,7 @@ def copy_file(
     partial = work.with_name(f"{work.name}.partial")
     for folder in (target.parent, work.parent):
         folder.mkdir(parents=True, exist_ok=True)
-    known = note.exists() and json.loads(note.read_text()) == asdict(source) and source.version is not None
+    known = source.version is not None and _noted(note) == asdict(source)
     if known and target.exists() and (stat.size is None or target.stat().st_size == stat.size):
         return True
     if not (known and stat.resumable):
@@ -255,6 +264,14 @@ def copy_file(
     _compare_size(source, remote.stat(href).version, partial)
     partial.rename(target)
     return start > 0
+
+
+def _noted(note: Path) -> object:
+    """Read a note; None where there is none, or whoever wrote it was killed."""
+    try:
+        return json.loads(note.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
 
 
 def _append(

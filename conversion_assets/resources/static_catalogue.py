@@ -35,7 +35,7 @@ class StaticCatalogue(Catalogue):
     A document is written before anything links to it, removed after everything that links to it, and
     replaced as a whole, so that a reader finds no dangling link at any time, wherever a writer was killed.
     One day of one collection is one sub-catalogue: adding an item rewrites that one, not the whole
-    collection.
+    collection. An item stays where it was put first, also when its time changes: others link to it.
 
     Attributes:
         root: folder of the catalogue.
@@ -50,8 +50,8 @@ class StaticCatalogue(Catalogue):
         folder = self._folder(collection)
         _check_item_id(item["id"])
         with self._locked():
-            day = folder / _day_of(item)
-            path = day / f"{item['id']}.json"
+            path = self._path_of(item["id"], collection) or folder / _day_of(item) / f"{item['id']}.json"
+            day = path.parent
             _write(path, _placed_item(item, path, collection))
             self._link_day(day, path, item)
             self._link_collection(folder, day, item, collection)
@@ -86,6 +86,16 @@ class StaticCatalogue(Catalogue):
                 item = _opened(path)
                 if item is not None:
                     yield item
+
+    def unlinked(self, collection: CollectionSpec) -> Iterator[Document]:
+        """See ``Catalogue.unlinked``."""
+        folder = self._folder(collection)
+        days = _linked(folder / "collection.json", "child")
+        linked = {path for day in days for path in _linked(day, "item")}
+        for path in sorted(folder.glob("*/[!.]*.json")):
+            item = None if path in linked or path.name in CATALOGUE_DOCUMENTS else _opened(path)
+            if item is not None:
+                yield item
 
     def collections(self) -> Iterator[CollectionSpec]:
         """See ``Catalogue.collections``."""

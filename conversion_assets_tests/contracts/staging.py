@@ -61,6 +61,15 @@ class StagingContract:
         assert copy.path.read_bytes() == CONTENT
         assert (copy.files, copy.total_bytes) == (1, len(CONTENT))
 
+    def test_copy_elsewhere_is_told_until_it_is_released(self, bench: StagingBench) -> None:
+        bench.site.add(ARCHIVE, CONTENT)
+        order = bench.order()
+        bench.stage(order)
+        told = [kept.key for kept in bench.staging.kept()]
+        assert told == ([order.key] if list(bench.leftovers()) else [])
+        bench.staging.release(order)
+        assert list(bench.staging.kept()) == []
+
     def test_nothing_is_left_after_the_release(self, bench: StagingBench) -> None:
         bench.site.add(ARCHIVE, CONTENT)
         order = bench.order()

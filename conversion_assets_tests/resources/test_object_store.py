@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import threading
+from datetime import UTC, datetime, timedelta
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 
 from conversion_assets.errors import OrderError, PermanentError, PoisonedInputError
 from conversion_assets.resources.folder_object_store import FolderObjectStore
-from conversion_assets.resources.object_store import Shelf
+from conversion_assets.resources.object_store import KeptFor, Shelf
 from conversion_assets.run_marks import lives, process_of
 
 SHELF = Shelf(bucket="bucket", owner="someone", collection="sentinel-2-l1c")
@@ -146,3 +147,46 @@ def test_conversions_of_one_product_take_turns_and_say_so(store: FolderObjectSto
     thread.join(60)
     assert done.is_set()
     assert told == ["another order works on this product; waiting for it"]
+
+
+def test_lock_that_nobody_holds_may_go_and_who_waits_for_it_makes_it_anew(store: FolderObjectStore) -> None:
+    waiting, held, release = threading.Event(), threading.Event(), threading.Event()
+
+    def second() -> None:
+        with store.turn("order", lambda _: waiting.set()):
+            held.set()
+            assert release.wait(60)
+
+    thread = threading.Thread(target=second)
+    with store.turn("order"):
+        (lock,) = store.unused_locks(datetime.now(UTC) + timedelta(days=1))
+        assert not store.discard_lock(lock)
+        thread.start()
+        assert waiting.wait(60)
+        lock.unlink()  # as if it had been free an instant before
+    assert held.wait(60)
+    with store.turn_if_free("order") as is_ours:
+        assert not is_ours
+    release.set()
+    thread.join(60)
+    assert list(store.unused_locks(datetime.now(UTC) - timedelta(days=1))) == []
+    assert store.discard_lock(lock)
+    assert not store.discard_lock(lock)
+    with store.turn_if_free("order") as is_ours:
+        assert is_ours
+
+
+def test_age_of_what_is_kept_is_that_of_its_latest_change(store: FolderObjectStore) -> None:
+    store.staging_folder("order").mkdir(parents=True)
+    file = store.staging_folder("order") / "X.SAFE" / "manifest.safe"
+    file.parent.mkdir()
+    file.write_text("x")
+    for path in (file.parent, file.parent.parent):
+        os.utime(path, (1, 1))
+    os.utime(file, (100, 100))
+    (kept,) = store.kept()
+    assert (kept.key, kept.kind, kept.changed) == ("order", KeptFor.STAGING, datetime.fromtimestamp(100, UTC))
+    (store.staging_folder("order").parent / ".no-key").mkdir()
+    assert list(store.kept()) == [kept]
+    store.discard(kept)
+    assert list(store.kept()) == []

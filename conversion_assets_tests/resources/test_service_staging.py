@@ -113,6 +113,23 @@ class TestStandardStaging(StagingContract):
         return standard
 
 
+def test_copies_on_s3_are_told(s3: Any, s3_endpoint: str, tmp_path: Path) -> None:  # noqa: ANN401 - boto3 ships no types
+    staging = StandardStaging(
+        service=desk("http://127.0.0.1:9", "stage", "standard", tmp_path),
+        copying=COPYING,
+        storage=S3Storage(endpoint_url=s3_endpoint),
+        destination=f"s3://near-{tmp_path.name.lower().replace('_', '-')}/.staged",
+    )
+    bucket = staging.destination.split("/")[2]
+    assert list(staging.kept()) == []
+    s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": s3.meta.region_name})
+    for name in (f"{KEY}/a", f"{KEY}/b"):
+        s3.put_object(Bucket=bucket, Key=f".staged/{name}", Body=b"copy")
+    (kept,) = staging.kept()
+    assert (kept.key, kept.place) == (KEY, f"{staging.destination}/{KEY}")
+    assert kept.changed == s3.head_object(Bucket=bucket, Key=f".staged/{KEY}/b")["LastModified"]
+
+
 # --- what the upstream service does -----------------------------------------------------------------
 
 

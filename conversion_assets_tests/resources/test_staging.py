@@ -89,6 +89,17 @@ def test_finished_copy_is_not_repeated(tmp_path: Path, stage: Stage) -> None:
     assert first.path.stat().st_ino == inode
 
 
+def test_note_of_a_killed_writer_counts_for_nothing(tmp_path: Path, staged: Path, stage: Stage) -> None:
+    source = tmp_path / ARCHIVE
+    source.write_bytes(CONTENT)
+    stage(source.as_uri())
+    (note,) = staged.rglob("*.source.json")
+    note.write_text("")
+    copy = stage(source.as_uri())
+    assert not copy.resumed
+    assert copy.path.read_bytes() == CONTENT
+
+
 def test_changed_folder_leaves_nothing_of_the_former_one(tmp_path: Path, stage: Stage) -> None:
     source = product(tmp_path / "source")
     (source / "data" / "two.bin").write_bytes(b"of the former product")

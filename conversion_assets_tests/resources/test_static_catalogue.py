@@ -143,6 +143,13 @@ def test_catalogue_and_products_may_be_moved_together(catalogue: StaticCatalogue
     assert Path(str(found.assets["product"].get_absolute_href())).is_dir()
 
 
+def test_item_whose_day_changes_stays_where_others_link_to_it(catalogue: StaticCatalogue) -> None:
+    href = catalogue.publish(item("I1"), SPEC)
+    assert catalogue.publish(item("I1", start=START + timedelta(days=1)), SPEC) == href
+    assert item_ids(Path(catalogue.root)) == ["I1"]
+    assert dangling(Path(catalogue.root)) == []
+
+
 def test_publishing_again_replaces_the_item_alone(catalogue: StaticCatalogue) -> None:
     root = Path(catalogue.root)
     catalogue.publish(item("I1"), SPEC)

@@ -1,0 +1,131 @@
+"""The jobs of upkeep on a home in which a product was really converted."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from click.testing import CliRunner
+from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.scheduler.instigation import TickStatus
+
+from conversion_assets.automation.upkeep import PRUNE, RECONCILE, RETIRE, STEPS, UPKEEP_TAG
+from conversion_assets.cli import main
+from conversion_assets.definitions import build_definitions
+from conversion_assets.instance import open_instance
+from conversion_assets.ordering import Wishes, orders_from
+from conversion_assets.partitions import safe_items
+from conversion_assets.resources.folder_object_store import FolderObjectStore
+from conversion_assets.running import OrderResult, run_order
+from conversion_assets.settings import Settings
+from conversion_assets.standing import standing_of
+from conversion_assets_tests.end_to_end.shared import make_small
+from conversion_assets_tests.safe_products import ProductKind
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    for name in ("CONVERSION_ASSETS_HOME", "DAGSTER_HOME"):  # what a command sets ends with the test
+        monkeypatch.setenv(name, os.environ.get(name, ""))
+    return Settings(home=tmp_path / "home", upkeep_settle_hours=0, upkeep_mends=False)
+
+
+def ordered(settings: Settings, instance: dg.DagsterInstance, source: Path) -> OrderResult:
+    (order,) = orders_from(str(source), Wishes(owner="local", default_owner="local"))
+    definitions = build_definitions(settings)
+    return run_order(definitions, instance, order, reconvert=False, listener=lambda *_: None)
+
+
+def done(settings: Settings, instance: dg.DagsterInstance, job: str, **config: object) -> dict[str, Any]:
+    """Run a job of upkeep, and give what its run tells."""
+    result = (
+        build_definitions(settings)
+        .resolve_job_def(job)
+        .execute_in_process(instance=instance, run_config={"ops": {STEPS[job]: {"config": config}}})
+    )
+    (told,) = (event.step_output_data.metadata for event in result.all_events if event.is_successful_output)
+    return {name: entry.value for name, entry in told.items()}
+
+
+def command(settings: Settings, *arguments: str) -> tuple[int, str]:
+    environment = {"CONVERSION_ASSETS_UPKEEP_SETTLE_HOURS": "0"}
+    runner = CliRunner(mix_stderr=False, env=environment)
+    ended = runner.invoke(main, ["reconcile", *arguments, "--home", str(settings.home)])
+    return ended.exit_code, ended.stdout or ended.stderr
+
+
+def test_order_retires_and_is_pruned_and_comes_again_without_a_conversion(
+    settings: Settings, tmp_path: Path
+) -> None:
+    source = make_small(ProductKind.S3_OL_ERR, tmp_path)
+    with open_instance(settings) as instance:
+        first = ordered(settings, instance, source)
+        assert (first.status, first.order) == ("published", source.name.partition(".")[0])
+        store = FolderObjectStore(root=str(settings.home))
+        converted = store.provenance_of(str(first.product))
+        assert converted is not None
+        assert done(settings, instance, RETIRE, days=1)["retired"] == 0
+        assert done(settings, instance, RETIRE, days=0)["retired"] == 1
+        assert not instance.get_dynamic_partitions(str(safe_items.name))
+        pruned = done(settings, instance, PRUNE, days=0)
+        assert (pruned["runs"], pruned["carried over"]) == (3, 3)  # the order's, and two of upkeep
+        standing = standing_of(instance, str(first.order))
+        assert (standing.status, standing.item) == ("retired", first.item)
+        again = ordered(settings, instance, source)
+        assert (again.status, again.item, again.product) == ("published", first.item, first.product)
+        assert instance.get_dynamic_partitions(str(safe_items.name)) == [first.order]
+        assert store.provenance_of(str(again.product)) == converted
+        finds_and_mends(settings, instance, Path(str(first.product).removeprefix("file://")))
+
+
+def finds_and_mends(settings: Settings, instance: dg.DagsterInstance, product: Path) -> None:
+    """Leave something behind in a home that is in order, and lose a product."""
+    assert command(settings) == (0, "Everything is in order.\n")
+    behind = settings.home / "staging" / "X"
+    behind.mkdir(parents=True)
+    code, told = command(settings, "--json")
+    assert (code, [one["kind"] for one in json.loads(told)["findings"]]) == (1, ["left behind"])
+    assert done(settings, instance, RECONCILE, settle_hours=0)["left behind"] == 1
+    assert behind.exists()
+    with FolderObjectStore(root=str(settings.home)).sole_upkeep():
+        code, told = command(settings, "--mend")
+        assert (code, "other upkeep is going on" in told) == (1, True)
+    mended = done(settings, instance, RECONCILE, settle_hours=0, dry_run=False)
+    assert (mended["found"], mended["mended"], mended["left"]) == (1, 1, 0)
+    assert not behind.exists()
+    product.rename(product.with_name(".away"))
+    code, told = command(settings, "--mend")
+    assert (code, told.startswith("mended: item without data: file:")) == (0, True)
+    assert command(settings) == (0, "Everything is in order.\n")  # it is being converted again
+
+
+def test_schedules_run_once_a_day_one_after_the_other_and_as_the_settings_say(settings: Settings) -> None:
+    definitions = build_definitions(settings)
+    schedules = {name: definitions.resolve_schedule_def(name) for name in (RECONCILE, RETIRE, PRUNE)}
+    assert len({one.cron_schedule for one in schedules.values()}) == len(schedules)
+    for name, schedule in schedules.items():
+        assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
+        assert schedule.execution_timezone in (None, "UTC")
+        assert UPKEEP_TAG in definitions.resolve_job_def(name).tags
+        data = schedule.evaluate_tick(dg.build_schedule_context())
+        (request,) = data.run_requests or ()
+        assert dg.validate_run_config(definitions.resolve_job_def(name), request.run_config)
+    config = schedules[RECONCILE].evaluate_tick(dg.build_schedule_context()).run_requests
+    assert config
+    assert config[0].run_config["ops"][STEPS[RECONCILE]]["config"] == {"dry_run": True, "settle_hours": 0.0}
+
+
+def test_ticks_are_purged_and_upkeep_is_one_at_a_time(settings: Settings) -> None:
+    with open_instance(settings) as instance:
+        kept = instance.get_tick_retention_settings(InstigatorType.SENSOR)
+        assert kept[TickStatus.SUCCESS] == timedelta(days=30).days
+        assert kept[TickStatus.SKIPPED] == timedelta(days=2).days
+        queue = instance.get_concurrency_config().run_queue_config
+        assert queue is not None
+        assert {"key": UPKEEP_TAG, "limit": 1} in queue.tag_concurrency_limits
+        assert instance.run_monitoring_start_timeout_seconds == timedelta(seconds=90).seconds
