@@ -14,6 +14,7 @@ from rich.panel import Panel
 from rich.status import Status
 from rich.text import Text
 
+from conversion_assets.figures import Row
 from conversion_assets.resources.quarantine import QuarantinedOrder, QuarantineStatus
 from conversion_assets.running import FAILED, PUBLISHED, Listener, OrderResult
 from conversion_assets.standing import SkippedInput, Standing
@@ -32,7 +33,26 @@ DONE = {
     "stac_item": "described",
     "published_item": "published",
 }
-MEGABYTE = 1_000_000
+MEGABYTE, GIGABYTE = 1_000_000, 1_000_000_000
+SECONDS_PER_MINUTE, SECONDS_PER_HOUR = 60, 3600
+REPORT_HEAD = (
+    "",
+    "orders",
+    "published",
+    "failed",
+    "complete %",
+    "publications",
+    "min p50",
+    "min p95",
+    "source h p50",
+    "source h p95",
+    "cpu s",
+    "peak GB",
+    "GB read",
+    "GB written",
+    "GB stored",
+    "objects",
+)
 
 
 class Console:
@@ -93,6 +113,16 @@ class Console:
         else:
             for entry in entries:
                 line = f"{entry.when}  {entry.watch:<11}  {entry.name}  {entry.reason}"
+                self._out.print(line, markup=False)
+
+    def show_report(self, rows: Sequence[Row]) -> None:
+        """Show the rows of a report as a table, with the units in its head."""
+        if self._as_json:
+            sys.stdout.writelines(row.model_dump_json() + "\n" for row in rows)
+        elif not rows:
+            self._out.print("Nothing was ordered or published in that time.")
+        else:
+            for line in _aligned([REPORT_HEAD, *map(_report_cells, rows)]):
                 self._out.print(line, markup=False)
 
     def show_quarantine(self, records: Sequence[QuarantinedOrder]) -> None:
@@ -185,6 +215,38 @@ def _overview(entries: list[Standing]) -> str:
 def _outcome(entry: Standing) -> str:
     """Of an order that failed anew, the item of its former run does not matter."""
     return (entry.error if entry.status == FAILED else None) or _shown(entry.item) or entry.error or ""
+
+
+def _report_cells(row: Row) -> tuple[str, ...]:
+    name = "  ".join(str(part) for part in (row.day, row.product_type, row.order) if part) or "all"
+    return (
+        name,
+        *(f"{number:,}" for number in (row.orders, row.published, row.failed)),
+        _number(row.completeness_percent, 1, "{:.1f}"),
+        f"{row.publications:,}",
+        _number(row.order_seconds_p50, SECONDS_PER_MINUTE),
+        _number(row.order_seconds_p95, SECONDS_PER_MINUTE),
+        _number(row.source_seconds_p50, SECONDS_PER_HOUR),
+        _number(row.source_seconds_p95, SECONDS_PER_HOUR),
+        _number(row.cpu_seconds, 1, "{:,.0f}"),
+        _number(row.peak_memory_bytes, GIGABYTE),
+        _number(row.bytes_read, GIGABYTE),
+        _number(row.bytes_written, GIGABYTE),
+        _number(row.product_bytes, GIGABYTE),
+        f"{row.objects:,}",
+    )
+
+
+def _number(number: float | None, unit: float, form: str = "{:,.2f}") -> str:
+    return "" if number is None else form.format(number / unit)
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Give lines of equal columns: the first to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for first, *others in rows:
+        cells = (f"{cell:>{width}}" for cell, width in zip(others, widths[1:], strict=True))
+        yield "  ".join((f"{first:<{widths[0]}}", *cells)).rstrip()
 
 
 def _details(entry: Standing) -> str:

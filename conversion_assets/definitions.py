@@ -6,6 +6,7 @@ from typing import Any
 
 import dagster as dg
 
+from conversion_assets.assets.daily_report import daily_report
 from conversion_assets.assets.input_item import input_item
 from conversion_assets.assets.published_item import published_item
 from conversion_assets.assets.quarantined_order import quarantined_order
@@ -13,9 +14,11 @@ from conversion_assets.assets.stac_item import stac_item
 from conversion_assets.assets.staged_safe_item import staged_safe_item
 from conversion_assets.assets.unzipped_safe import unzipped_safe
 from conversion_assets.assets.zarr_product import zarr_product
+from conversion_assets.automation.daily_report import daily_reports, report_of_a_day
 from conversion_assets.automation.failure_sensor import abandoned_runs, alert_sensor, failures
 from conversion_assets.automation.jobs import convert
 from conversion_assets.automation.replay_sensor import replays
+from conversion_assets.automation.upkeep import UPKEEP_JOBS, upkeep_schedules
 from conversion_assets.automation.watch_sensor import source_of, watch_sensor
 from conversion_assets.run_traces import order_console_logger
 from conversion_assets.running import PROGRESS_LOGGER, progress_logger
@@ -37,9 +40,10 @@ def build_definitions(settings: Settings, **resource_overrides: Any) -> dg.Defin
     watches = watches_of(settings)
     sources = {source_of(watch): input_source(watch, settings) for watch in watches}
     return dg.Definitions(
-        assets=[*ASSETS, quarantined_order],
-        jobs=[convert],
+        assets=[*ASSETS, quarantined_order, daily_report],
+        jobs=[convert, report_of_a_day, *UPKEEP_JOBS],
         sensors=[*map(watch_sensor, watches), failures, abandoned_runs, alert_sensor, replays],
+        schedules=[daily_reports, *upkeep_schedules(settings)],
         resources=resources_for(settings) | sources | resource_overrides,
         # The default executor starts a process per step; the five steps of an order are a line anyway.
         executor=dg.in_process_executor,

@@ -14,10 +14,14 @@ from conversion_assets.errors import OrderError, PermanentError, printable
 from conversion_assets.orders import Order, is_key, valid_key
 
 INPUT_ITEM = dg.AssetKey("input_item")
+DAILY_REPORT = dg.AssetKey("daily_report")
+REPORT_JOB = "report"
 ORDER = "order"
 SKIPPED = "skipped"
 
 safe_items = dg.DynamicPartitionsDefinition(name="safe_items")
+report_days = dg.DailyPartitionsDefinition(start_date="2026-01-01")
+"""The days that are over, in UTC, and that can be reported on: nothing was ordered before the first."""
 
 
 def order_event(order: Order) -> dg.AssetMaterialization:

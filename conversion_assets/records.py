@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from conversion_assets.errors import PermanentError
+from conversion_assets.figures import Figures
 from conversion_assets.orders import Order
 from conversion_assets.provenance import Provenance
 from conversion_assets.safe.manifest_document import Manifest, Ring
@@ -113,6 +114,7 @@ class ZarrProduct(Record):
         eopf_version: version of the converter.
         converted: when the conversion ended.
         created: when the SAFE was first converted to this place.
+        figures: what the conversion took and gave.
     """
 
     safe: UnzippedSafe
@@ -121,9 +123,12 @@ class ZarrProduct(Record):
     eopf_version: str
     converted: datetime
     created: datetime
+    figures: Figures = Figures()
 
     @classmethod
-    def of(cls, safe: UnzippedSafe, uri: str, provenance: Provenance) -> ZarrProduct:
+    def of(
+        cls, safe: UnzippedSafe, uri: str, provenance: Provenance, figures: Figures | None = None
+    ) -> ZarrProduct:
         """Make the record of a stored product."""
         return cls(
             safe=safe,
@@ -132,6 +137,7 @@ class ZarrProduct(Record):
             eopf_version=provenance.eopf_version,
             converted=provenance.converted,
             created=provenance.created,
+            figures=figures or Figures(),
         )
 
 
@@ -145,6 +151,7 @@ class DescribedProduct(Record):
         collection: STAC collection id.
         collection_title: title for the collection where it has to be made.
         item: the STAC item.
+        figures: what the conversion took and gave.
     """
 
     order: Order
@@ -153,6 +160,7 @@ class DescribedProduct(Record):
     collection: str
     collection_title: str
     item: dict[str, Any]
+    figures: Figures = Figures()
 
     @classmethod
     def of(cls, product: ZarrProduct, item: dict[str, Any]) -> DescribedProduct:
@@ -165,6 +173,7 @@ class DescribedProduct(Record):
             collection=safe.collection,
             collection_title=title_of_collection(safe.collection),
             item=item,
+            figures=product.figures,
         )
 
 

@@ -40,7 +40,7 @@ class OrderResult(BaseModel):
         item: href of the published STAC item.
         derived_from: link to the original source.
         seconds: wall seconds of each asset that was made.
-        checks: how many checks passed.
+        checks: how many checks passed of those that stop the line.
         error: why it failed.
         error_class: ``permanent``, ``transient`` or ``poisoned``.
         exit_code: 0 published, 2 bad order or input, 1 failed otherwise.
@@ -124,7 +124,7 @@ def result_of(order: Order, result: dg.ExecuteInProcessResult) -> OrderResult:
         "source": redacted(order.href),
         "derived_from": order.derived_from,
         "seconds": dict(_seconds(result.all_events)),
-        "checks": sum(check.passed for check in result.get_asset_check_evaluations()),
+        "checks": _passed(result.get_asset_check_evaluations()),
     }
     if not result.success:
         failure = failure_in(result.all_events)
@@ -143,6 +143,11 @@ def result_of(order: Order, result: dg.ExecuteInProcessResult) -> OrderResult:
         product=published.product_uri,
         item=published.item_href,
     )
+
+
+def _passed(checks: Iterable[dg.AssetCheckEvaluation]) -> int:
+    """Count the checks that stop the line and have passed; a warning may have had nothing to judge by."""
+    return sum(check.passed for check in checks if check.severity is dg.AssetCheckSeverity.ERROR)
 
 
 def _seconds(events: Iterable[dg.DagsterEvent]) -> Iterator[tuple[str, float]]:

@@ -7,7 +7,10 @@ made for a run, and shows the name wherever it shows configuration.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -40,11 +43,14 @@ from conversion_assets.resources.stac_api_catalogue import StacApiCatalogue
 from conversion_assets.resources.stac_search import StacSearch
 from conversion_assets.resources.staging import CopyStaging, Staging
 from conversion_assets.resources.static_catalogue import StaticCatalogue
+from conversion_assets.resources.thresholds import Thresholds
 from conversion_assets.resources.upstream_catalogue import UpstreamCatalogue
 from conversion_assets.resources.version_grace import VersionGrace
 from conversion_assets.safe.type_mapping import names_of_types, read_type_mapping
 from conversion_assets.settings import PREFIX, Settings
 from conversion_assets.stac.formats import format_date_time
+from conversion_assets.upkeep.live_orders import LiveOrders
+from conversion_assets.upkeep.surveying import House
 from conversion_assets.watches import INBOX, InboxWatch, S3Watch, StacWatch, Watch, read_watches
 from conversion_assets.web.client import origin_of
 
@@ -187,8 +193,32 @@ def resources_for(settings: Settings) -> dict[str, Any]:
         "bucket_rules": _bucket_rules(settings),
         "converter": _converter(settings),
         "catalogue": _catalogue(settings),
+        "thresholds": Thresholds(
+            timeliness_hours=settings.timeliness_hours, completeness_percent=settings.completeness_percent
+        ),
         "version_grace": VersionGrace(days=settings.superseded_days),
     }
+
+
+@contextmanager
+def house_now(resources: Mapping[str, Any], instance: dg.DagsterInstance, now: datetime) -> Iterator[House]:
+    """Give what upkeep looks after outside Dagster, with secrets as the environment has them.
+
+    Args:
+        resources: by name.
+        instance: knows the orders.
+        now: with time zone.
+    """
+    names = ("catalogue", "object_store", "staging", "quarantine", "bucket_rules", "records")
+    with dg.build_resources({name: resources[name] for name in names}, instance=instance) as ready:
+        yield House(
+            catalogue=ready.catalogue,
+            store=ready.object_store,
+            staging=ready.staging,
+            quarantine=ready.quarantine,
+            bucket_rules=ready.bucket_rules,
+            orders=LiveOrders(instance, Path(ready.records.root), now),
+        )
 
 
 def _object_store(settings: Settings) -> ObjectStore:
@@ -312,6 +342,8 @@ def _converter(settings: Settings) -> Converter:
         threads=settings.threads,
         memory_limit_bytes=settings.memory_limit_bytes,
         time_limit_seconds=settings.time_limit_seconds,
+        memory_ledger=str(settings.home / "memory"),
+        memory_budget_bytes=settings.memory_budget_bytes,
     )
 
 

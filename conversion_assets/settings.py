@@ -92,6 +92,8 @@ class Settings(BaseSettings):
         private_hosts: hosts that may have private, link-local or loopback addresses.
         threads: threads of one conversion.
         memory_limit_bytes: resident bytes one conversion may use.
+        memory_budget_bytes: resident bytes that the conversions of a machine may use together, those in child
+            processes; the others wait. What the machine or its control group has, less 2 GiB or a quarter.
         time_limit_seconds: wall seconds one conversion may take.
         archive_max_entries: members one archive may hold.
         archive_max_bytes: bytes one archive may unpack to.
@@ -140,6 +142,14 @@ class Settings(BaseSettings):
             finds the credentials as boto3 does, in ``AWS_ACCESS_KEY_ID`` and the like.
         ui_url: where people reach the web interface; alerts carry the address of the run there.
         quarantine_evidence_days: for how long the copy of a poisoned input is kept.
+        timeliness_hours: within how many hours of its publication at the source a product is to be published
+            here; not judged when not set.
+        completeness_percent: how much of what was ordered on a day is to be published; not judged when not
+            set.
+        upkeep_mends: whether the schedule ``reconcile`` puts right what it finds, or only tells.
+        upkeep_settle_hours: what changed within it is left alone by ``reconcile``.
+        retire_days: after which the partition key of a published order goes.
+        history_days: after which runs go of which nothing is needed.
         staging_slots: runs that may stage at the same time; 0 for any number.
         conversion_slots: runs that may convert at the same time; 0 for any number.
         catalogue_slots: runs that may publish at the same time; 0 for any number.
@@ -164,6 +174,7 @@ class Settings(BaseSettings):
     private_hosts: Names = ()
     threads: int = Field(default_factory=lambda: min(os.cpu_count() or 1, 8), ge=1)
     memory_limit_bytes: int = Field(default=8 * GIB, gt=0)
+    memory_budget_bytes: int | None = Field(default=None, gt=0)
     time_limit_seconds: float = Field(default=3600, gt=0)
     archive_max_entries: int = Field(default=100_000, gt=0)
     archive_max_bytes: int = Field(default=64 * GIB, gt=0)
@@ -236,6 +247,12 @@ class Settings(BaseSettings):
     dagster_logs_bucket: str | None = None
     ui_url: str | None = None
     quarantine_evidence_days: float = Field(default=7, ge=0)
+    timeliness_hours: float | None = Field(default=None, gt=0)
+    completeness_percent: float | None = Field(default=None, gt=0, le=100)
+    upkeep_mends: bool = True
+    upkeep_settle_hours: float = Field(default=24, ge=0)
+    retire_days: float = Field(default=30, ge=0)
+    history_days: float = Field(default=90, ge=0)
     staging_slots: int = Field(default=0, ge=0)
     conversion_slots: int = Field(default=0, ge=0)
     catalogue_slots: int = Field(default=0, ge=0)

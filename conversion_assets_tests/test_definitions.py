@@ -14,7 +14,7 @@ from conversion_assets.automation.jobs import CONVERT
 from conversion_assets.checks.specs import RULES
 from conversion_assets.definitions import build_definitions
 from conversion_assets.instance import open_instance
-from conversion_assets.partitions import INPUT_ITEM, safe_items
+from conversion_assets.partitions import DAILY_REPORT, INPUT_ITEM, report_days, safe_items
 from conversion_assets.quarantining import QUARANTINED_ORDER
 from conversion_assets.resources.bucket_rules import BucketRule, BucketRules, CsvBucketRules
 from conversion_assets.settings import Settings
@@ -40,7 +40,11 @@ def test_code_location_loads(definitions: dg.Definitions) -> None:
 def test_graph_is_the_sentence(definitions: dg.Definitions) -> None:
     graph = definitions.resolve_asset_graph()
     line = [INPUT_ITEM.to_user_string(), *ASSETS]
-    assert {key.to_user_string() for key in graph.get_all_asset_keys()} == {*line, "quarantined_order"}
+    assert {key.to_user_string() for key in graph.get_all_asset_keys()} == {
+        *line,
+        "quarantined_order",
+        "daily_report",
+    }
     for upstream, asset in pairwise(line):
         parents = {key.to_user_string() for key in graph.get(dg.AssetKey(asset)).parent_keys}
         assert parents == {upstream}
@@ -49,10 +53,11 @@ def test_graph_is_the_sentence(definitions: dg.Definitions) -> None:
 
 
 def test_every_asset_is_described_and_partitioned(definitions: dg.Definitions) -> None:
+    beside = {QUARANTINED_ORDER, DAILY_REPORT}
     for spec in definitions.resolve_all_asset_specs():
         assert spec.description
-        assert spec.partitions_def == safe_items
-        assert spec.group_name == (OPERATIONS if spec.key == QUARANTINED_ORDER else GROUP)
+        assert spec.partitions_def == (report_days if spec.key == DAILY_REPORT else safe_items)
+        assert spec.group_name == (OPERATIONS if spec.key in beside else GROUP)
         assert spec.kinds
 
 

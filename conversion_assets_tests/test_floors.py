@@ -21,6 +21,7 @@ WITHOUT_DAGSTER = (
     "storage",
     "orders",
     "errors",
+    "figures",
     "settings",
     "progress",
     "provenance",

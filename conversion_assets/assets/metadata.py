@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 import dagster as dg
 
 from conversion_assets.errors import ConversionAssetsError
+from conversion_assets.figures import Delays, Figures
 from conversion_assets.records import (
     DescribedProduct,
     PublishedProduct,
@@ -26,7 +27,7 @@ from conversion_assets.stac.map_picture import footprint_picture
 from conversion_assets.zarr.conversion import ConversionReport
 from conversion_assets.zarr.product_folder import ProductFolder
 from conversion_assets.zarr.quicklook import QuicklookError, quicklook
-from conversion_assets.zarr.summary import ArraySummary, ProductSummary, summarize
+from conversion_assets.zarr.summary import ArraySummary, ProductSummary
 
 Metadata = dict[str, Any]
 MEGABYTE = 1_000_000
@@ -87,16 +88,19 @@ def unzipped_metadata(record: UnzippedSafe, product_type: ProductType, seconds: 
 
 
 def product_metadata(
-    product: ProductFolder, record: ZarrProduct, report: ConversionReport | None, seconds: float
+    product: ProductFolder,
+    summary: ProductSummary,
+    record: ZarrProduct,
+    report: ConversionReport | None,
+    seconds: float,
 ) -> Metadata:
     """Metadata of a stored Zarr product."""
-    summary = summarize(product)
     return {
         "product": record.name,
         "product type": summary.product_type,
-        "objects": summary.objects,
         **volume(summary.total_bytes, seconds),
-        **(_report_numbers(report) if report else {"already converted": True}),
+        **record.figures.numbers(),
+        **(_report_texts(report) if report else {"already converted": True}),
         "eopf version": record.eopf_version,
         "zarr": dg.MetadataValue.url(record.uri),
         **({"path": dg.MetadataValue.path(str(product.path))} if product.path else {}),
@@ -122,8 +126,10 @@ def item_metadata(record: DescribedProduct, seconds: float) -> Metadata:
     }
 
 
-def published_metadata(record: PublishedProduct, seconds: float) -> Metadata:
-    """Metadata of a published item."""
+def published_metadata(
+    record: PublishedProduct, figures: Figures, delays: Delays, seconds: float
+) -> Metadata:
+    """Metadata of a published item: with all numbers of its product, so that reports read no pictures."""
     return {
         "item": dg.MetadataValue.url(record.item_href),
         "product": dg.MetadataValue.url(record.product_uri),
@@ -131,6 +137,8 @@ def published_metadata(record: PublishedProduct, seconds: float) -> Metadata:
         "derived from": dg.MetadataValue.url(record.derived_from),
         **_copyable("item path", record.item_href),
         **_copyable("product path", record.product_uri),
+        **figures.numbers(),
+        **delays.numbers(),
         "seconds": seconds,
     }
 
@@ -141,11 +149,9 @@ def _copyable(name: str, uri: str) -> Metadata:
     return {name: dg.MetadataValue.path(unquote(parts.path))} if parts.scheme == "file" else {}
 
 
-def _report_numbers(report: ConversionReport) -> Metadata:
+def _report_texts(report: ConversionReport) -> Metadata:
     return {
         **{f"seconds of {phase}": seconds for phase, seconds in report.seconds.items()},
-        "cpu seconds": report.cpu_seconds,
-        "peak memory MB": round(report.peak_memory_bytes / MEGABYTE, 1),
         "anomalies": len(report.anomalies),
         **({"anomaly texts": "\n".join(report.anomalies)} if report.anomalies else {}),
     }

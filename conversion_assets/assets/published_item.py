@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
+import dagster as dg
+
 from conversion_assets.assets.metadata import published_metadata
 from conversion_assets.assets.step import Result, materialized, step
 from conversion_assets.assets.stopwatch import Stopwatch
-from conversion_assets.checks.findings import publication_finding
+from conversion_assets.checks.findings import publication_finding, timeliness_finding
 from conversion_assets.checks.specs import judged
 from conversion_assets.publishing import publish_version
 from conversion_assets.records import DescribedProduct, PublishedProduct
+from conversion_assets.reporting import delays_of
 from conversion_assets.resources.catalogue import Catalogue, CollectionSpec
 from conversion_assets.resources.object_store import ObjectStore
 from conversion_assets.resources.staging import Staging
+from conversion_assets.resources.thresholds import Thresholds
 from conversion_assets.resources.version_grace import VersionGrace
 from conversion_assets.tracing import span
 
 
 @step(kinds={"stac"}, pool="catalogue")
 def published_item(
+    context: dg.AssetExecutionContext,
     stac_item: DescribedProduct,
     catalogue: Catalogue,
     object_store: ObjectStore,
     staging: Staging,
     version_grace: VersionGrace,
+    thresholds: Thresholds,
 ) -> Result:
     """The item where readers find it: added or replaced, read back and compared.
 
@@ -32,9 +40,13 @@ def published_item(
     spec = CollectionSpec(owner=order.owner, id=stac_item.collection, title=stac_item.collection_title)
     with span("catalogue publish", collection=spec.id):
         published = publish_version(stac_item.item, spec, catalogue, object_store, version_grace.end())
-    finding = publication_finding(published.item, catalogue.read(published.href))
-    yield from judged("published_item", stac_item.item["id"], [finding])
+    delays = delays_of(context.instance, order, datetime.now(UTC))
+    findings = (
+        publication_finding(published.item, catalogue.read(published.href)),
+        timeliness_finding(delays.since_source, thresholds.timeliness_hours),
+    )
+    yield from judged("published_item", stac_item.item["id"], findings)
     staging.release(order)
     object_store.release(order.key)
     record = PublishedProduct.of(stac_item, published.href)
-    yield materialized(record, published_metadata(record, watch.seconds()))
+    yield materialized(record, published_metadata(record, stac_item.figures, delays, watch.seconds()))

@@ -14,10 +14,12 @@ from conversion_assets.checks.findings import product_findings
 from conversion_assets.checks.specs import judged
 from conversion_assets.converting import already_converted, convert_aside, shelf_of, stored
 from conversion_assets.describing import require_describable
+from conversion_assets.figures import Figures
 from conversion_assets.records import UnzippedSafe, ZarrProduct
 from conversion_assets.resources.bucket_rules import BucketRules
 from conversion_assets.resources.converter import Converter
 from conversion_assets.resources.object_store import ObjectStore
+from conversion_assets.zarr.summary import summarize
 
 
 class ConversionOptions(dg.Config):
@@ -51,7 +53,9 @@ def zarr_product(
         require_describable(candidate.record(safe), candidate.product)
         picture = quicklook_metadata(candidate.product)
         uri = stored(candidate, shelf, object_store)
-    record = ZarrProduct.of(safe, uri, candidate.provenance)
     product, seconds = object_store.open_product(uri), watch.seconds()
-    metadata = picture | product_metadata(product, record, candidate.report, seconds)
+    summary = summarize(product)
+    figures = Figures.of(candidate.report, summary.total_bytes, summary.objects)
+    record = ZarrProduct.of(safe, uri, candidate.provenance, figures)
+    metadata = picture | product_metadata(product, summary, record, candidate.report, seconds)
     yield materialized(record, metadata, data_version=f"{safe.fingerprint}-eopf-{record.eopf_version}")

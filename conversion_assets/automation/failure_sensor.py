@@ -13,7 +13,7 @@ from conversion_assets.quarantining import WILL_RETRY_TAG, keep_failed_run, will
 from conversion_assets.resources.alerts import Alert, Alerts
 from conversion_assets.resources.quarantine import Quarantine
 from conversion_assets.run_failures import RunFailure, failure_of
-from conversion_assets.run_traces import PARTITION_TAG
+from conversion_assets.standing import order_key
 
 SECONDS_BETWEEN_TICKS = 10
 SECONDS_BETWEEN_SEARCHES = 60
@@ -87,7 +87,7 @@ def _handle(
 
 
 def _alert(run: dg.DagsterRun, failure: RunFailure, failed: float, url: str | None) -> Alert:
-    key = run.tags.get(PARTITION_TAG)
+    key = order_key(run)
     what = f"Order {key}" if key else f"Job {run.job_name}"
     text = f"{what} failed ({failure.error_class.value}): {failure.error}"
     return Alert(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from conversion_assets.errors import ConversionAssetsError, PermanentError
+from conversion_assets.figures import Row
 from conversion_assets.records import UnzippedSafe
 from conversion_assets.resources.catalogue import differences
 from conversion_assets.safe.manifest import Manifest
@@ -28,6 +29,8 @@ from conversion_assets.zarr.verification import (
 
 # Both outlines come from the same corner points; they differ by rounding and by S2 tile clipping.
 SMALLEST_OVERLAP = 0.98
+TIMELY, COMPLETE = "timely", "complete"
+SECONDS_PER_HOUR = 3600
 
 
 def manifest_finding(folder: Path, manifest: Manifest) -> CheckOutcome:
@@ -101,3 +104,74 @@ def publication_finding(sent: dict[str, Any], found: dict[str, Any]) -> CheckOut
     unequal = differences(sent, found)
     detail = f"It differs in {', '.join(unequal)}." if unequal else "It is what was sent."
     return CheckOutcome("item_reads_back", passed=not unequal, detail=detail)
+
+
+def timeliness_finding(since_source: float | None, hours: float | None) -> CheckOutcome:
+    """Judge how long after its publication at the source a product was published here.
+
+    Args:
+        since_source: seconds; None where that is not known, or where it was published here before.
+        hours: the threshold; None for no judgement.
+    """
+    if hours is None:
+        return _not_judged(TIMELY, "no threshold is set")
+    if since_source is None:
+        return _not_judged(TIMELY, "it was published before, or the source does not tell when it published")
+    found = since_source / SECONDS_PER_HOUR
+    return CheckOutcome(
+        TIMELY,
+        passed=found <= hours,
+        detail=f"It was published {found:.2f} h after the source had, {hours:g} h are allowed.",
+        numbers={"hours": round(found, 3), "allowed hours": hours},
+    )
+
+
+def daily_timeliness_finding(rows: Iterable[Row], hours: float | None) -> CheckOutcome:
+    """Judge the rows of days and types by how soon 95 of 100 products were published."""
+    if hours is None:
+        return _not_judged(TIMELY, "no threshold is set")
+    known = {
+        _name(row): row.source_seconds_p95 / SECONDS_PER_HOUR
+        for row in rows
+        if row.source_seconds_p95 is not None
+    }
+    if not known:
+        return _not_judged(TIMELY, "of no publication is known when the source had published")
+    late = [f"{name}: 95 of 100 within {found:.2f} h" for name, found in known.items() if found > hours]
+    return CheckOutcome(
+        TIMELY,
+        passed=not late,
+        detail=f"{'; '.join(late) or 'All in time'}; {hours:g} h are allowed.",
+        numbers={"hours": round(max(known.values()), 3), "allowed hours": hours},
+    )
+
+
+def completeness_finding(rows: Iterable[Row], percent: float | None) -> CheckOutcome:
+    """Judge the rows of days and types by how much of what was ordered was published."""
+    if percent is None:
+        return _not_judged(COMPLETE, "no threshold is set")
+    known = {_name(row): row for row in rows if row.completeness_percent is not None}
+    if not known:
+        return _not_judged(COMPLETE, "nothing was ordered")
+    short = [
+        f"{name}: {row.published} of {row.orders} published ({row.completeness_percent:g} %)"
+        for name, row in known.items()
+        if (row.completeness_percent or 0) < percent
+    ]
+    return CheckOutcome(
+        COMPLETE,
+        passed=not short,
+        detail=f"{'; '.join(short) or 'Complete enough'}; {percent:g} % are asked for.",
+        numbers={
+            "percent": min(row.completeness_percent or 0 for row in known.values()),
+            "percent asked for": percent,
+        },
+    )
+
+
+def _not_judged(name: str, why: str) -> CheckOutcome:
+    return CheckOutcome(name, passed=True, detail=f"Not judged: {why}.")
+
+
+def _name(row: Row) -> str:
+    return " ".join(str(part) for part in (row.day, row.product_type) if part)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import dagster as dg
 
+from conversion_assets.checks.findings import COMPLETE, TIMELY
 from conversion_assets.errors import (
     ConversionAssetsError,
     PermanentError,
@@ -24,20 +25,29 @@ class Rule:
         asset: name of the asset.
         name: name of the check.
         description: what must hold.
-        failure: class of the error when it does not.
+        failure: class of the error when it does not; None where that stops nothing and is a warning only.
         way_out: what a person can do then.
+        about: what it judges one of.
     """
 
     asset: str
     name: str
     description: str
-    failure: type[ConversionAssetsError]
+    failure: type[ConversionAssetsError] | None
     way_out: str
+    about: str = "product"
 
     @property
     def spec(self) -> dg.AssetCheckSpec:
-        """The check for the asset's definition; all of ours stop the line."""
-        return dg.AssetCheckSpec(self.name, asset=self.asset, description=self.description, blocking=True)
+        """The check for the asset's definition."""
+        return dg.AssetCheckSpec(
+            self.name, asset=self.asset, description=self.description, blocking=self.failure is not None
+        )
+
+    @property
+    def severity(self) -> dg.AssetCheckSeverity:
+        """How bad it is when it does not hold."""
+        return dg.AssetCheckSeverity.ERROR if self.failure else dg.AssetCheckSeverity.WARN
 
 
 FETCH_AGAIN = "Fetch the product again from its provider; if it arrives the same, report it there."
@@ -100,6 +110,29 @@ RULES = (
         TransientError,
         "It is published a few times; order it again later.",
     ),
+    Rule(
+        "published_item",
+        TIMELY,
+        "It was published within CONVERSION_ASSETS_TIMELINESS_HOURS of its publication at the source.",
+        None,
+        "See in its run which step took long, and when the sensor ordered it.",
+    ),
+    Rule(
+        "daily_report",
+        TIMELY,
+        "95 of 100 products of each type that were published that day were so in time.",
+        None,
+        "See by 'conversion-assets report --by product' which ones were late.",
+        about="day",
+    ),
+    Rule(
+        "daily_report",
+        COMPLETE,
+        "Of what was ordered that day, CONVERSION_ASSETS_COMPLETENESS_PERCENT of each type was published.",
+        None,
+        "See by 'conversion-assets quarantine list' what failed, and replay it.",
+        about="day",
+    ),
 )
 
 
@@ -109,21 +142,22 @@ def check_specs(asset: str) -> list[dg.AssetCheckSpec]:
 
 
 def judged(asset: str, subject: object, outcomes: Iterable[CheckOutcome]) -> Iterator[dg.AssetCheckResult]:
-    """Record outcomes as check results, then stop at the first that failed.
+    """Record outcomes as check results, then stop at the first that failed and is more than a warning.
 
     Raises:
-        ConversionAssetsError: of the class that the rule names, when a check failed.
+        ConversionAssetsError: of the class that the rule names, when such a check failed.
     """
     rules = {rule.name: rule for rule in RULES if rule.asset == asset}
     found = [(rules[outcome.name], outcome) for outcome in outcomes]
     for rule, outcome in found:
         yield dg.AssetCheckResult(
             passed=outcome.passed,
+            severity=rule.severity,
             asset_key=asset,
             check_name=rule.name,
             description=outcome.detail,
-            metadata={"product": str(subject), **outcome.numbers},  # a check result names no partition
+            metadata={rule.about: str(subject), **outcome.numbers},  # a check result names no partition
         )
     for rule, outcome in found:
-        if not outcome.passed:
+        if not outcome.passed and rule.failure is not None:
             raise rule.failure(subject, outcome.detail.rstrip("."), rule.way_out)

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from io import BytesIO
 from itertools import combinations, pairwise
@@ -73,7 +73,12 @@ def footprint_picture(geometry: Mapping[str, Any], width: int = 480) -> bytes:
     Raises:
         PoisonedInputError: the geometry is no footprint.
     """
-    footprint = footprint_from_geojson(geometry)
+    return _picture(json.dumps(geometry), width)
+
+
+@lru_cache(maxsize=16)  # an order shows the same one twice
+def _picture(geometry: str, width: int) -> bytes:
+    footprint = footprint_from_geojson(json.loads(geometry))
     rings = _rings(footprint.geometry)
     view = _surroundings(footprint.bbox, width * _SMOOTHING)
     canvas = _draw_map(view, rings, line=_SMOOTHING * 2)

@@ -8,9 +8,11 @@ import dagster as dg
 import pytest
 import xarray
 
-from conversion_assets.assets.metadata import product_metadata, quicklook_metadata
-from conversion_assets.records import ZarrProduct
+from conversion_assets.assets.metadata import product_metadata, published_metadata, quicklook_metadata
+from conversion_assets.figures import Delays, Figures
+from conversion_assets.records import PublishedProduct, ZarrProduct
 from conversion_assets.zarr.product_folder import ProductFolder, local_product
+from conversion_assets.zarr.summary import summarize
 from conversion_assets_tests.checks.test_findings import safe
 from conversion_assets_tests.conftest import Opened
 from conversion_assets_tests.zarr.handmade import NAME, band, make_zarr, ramp
@@ -24,10 +26,17 @@ def folder(tmp_path: Path) -> Path:
 
 
 def metadata_of(product: ProductFolder) -> dict[str, Any]:
+    summary = summarize(product)
     record = ZarrProduct(
-        safe=safe(), uri=product.uri, name=NAME, eopf_version="2.8.1", converted=NOW, created=NOW
+        safe=safe(),
+        uri=product.uri,
+        name=NAME,
+        eopf_version="2.8.1",
+        converted=NOW,
+        created=NOW,
+        figures=Figures.of(None, summary.total_bytes, summary.objects),
     )
-    return quicklook_metadata(product) | product_metadata(product, record, None, seconds=2.0)
+    return quicklook_metadata(product) | product_metadata(product, summary, record, None, seconds=2.0)
 
 
 def test_the_statement_that_opens_a_product_does(folder: Path, opened: Opened) -> None:
@@ -57,3 +66,24 @@ def test_credentials_stay_out(folder: Path, in_bucket: Opened, s3_files: Any) ->
     assert s3_files.endpoint_url in shown
     assert "anything" not in shown
     assert "someone" not in shown
+
+
+def test_publication_tells_all_numbers_and_no_more() -> None:
+    record = PublishedProduct(
+        order=safe().order,
+        product_uri="s3://products/X.zarr",
+        product_type="S02MSIL1C",
+        item_href="https://catalogue.test/X",
+        derived_from="https://source.test/X",
+    )
+    figures = Figures(cpu_seconds=100.5, peak_memory_bytes=1_500_000_000, bytes_read=10**9, objects=700)
+    told = published_metadata(record, figures, Delays(since_source=3600), 2.0)
+    numbers = {name: value for name, value in told.items() if isinstance(value, int | float)}
+    assert numbers == {
+        "cpu seconds": 100.5,
+        "peak memory MB": 1500.0,
+        "MB read": 1000.0,
+        "objects": 700,
+        "seconds since publication at source": 3600,
+        "seconds": 2.0,
+    }

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +8,17 @@ import pytest
 
 from conversion_assets.checks.findings import (
     SMALLEST_OVERLAP,
+    completeness_finding,
+    daily_timeliness_finding,
     footprint_finding,
     item_finding,
     manifest_finding,
     product_findings,
     publication_finding,
+    timeliness_finding,
 )
 from conversion_assets.errors import PermanentError
+from conversion_assets.figures import Row
 from conversion_assets.orders import Order
 from conversion_assets.records import UnzippedSafe
 from conversion_assets.safe.manifest import read_manifest
@@ -149,3 +153,57 @@ def test_publication_is_compared_field_by_field() -> None:
     assert publication_finding(item(), item()).passed
     finding = publication_finding(item(), item(href="s3://elsewhere/x.zarr"))
     assert (finding.passed, finding.detail) == (False, "It differs in assets.product.")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "hours", "passed", "said"),
+    [
+        (7200.0, 2.0, True, "2.00 h after the source had, 2 h are allowed"),
+        (7300.0, 2.0, False, "2.03 h after"),
+        (7300.0, None, True, "Not judged: no threshold"),
+        (None, 2.0, True, "Not judged: it was published before, or the source does not tell"),
+    ],
+)
+def test_timeliness_is_judged_where_it_is_known(
+    seconds: float | None, hours: float | None, passed: bool, said: str
+) -> None:
+    finding = timeliness_finding(seconds, hours)
+    assert finding.passed is passed
+    assert said in finding.detail
+
+
+DAYS = (
+    Row(
+        day=date(2026, 3, 1),
+        product_type="S02MSIL1C",
+        orders=8,
+        published=7,
+        completeness_percent=87.5,
+        source_seconds_p95=9000,
+    ),
+    Row(day=date(2026, 3, 1), product_type="S03OLCEFR", orders=2, published=2, completeness_percent=100),
+    Row(day=date(2026, 3, 2), product_type="S02MSIL1C", publications=1, source_seconds_p95=3600),
+)
+
+
+def test_days_are_complete_when_each_type_is() -> None:
+    assert completeness_finding(DAYS, 87.5).passed
+    short = completeness_finding(DAYS, 90)
+    assert not short.passed
+    assert short.detail == "2026-03-01 S02MSIL1C: 7 of 8 published (87.5 %); 90 % are asked for."
+    assert short.numbers["percent"] == 87.5
+
+
+def test_days_are_timely_when_each_type_is() -> None:
+    assert daily_timeliness_finding(DAYS, 2.5).passed
+    late = daily_timeliness_finding(DAYS, 2)
+    assert not late.passed
+    assert late.detail == "2026-03-01 S02MSIL1C: 95 of 100 within 2.50 h; 2 h are allowed."
+    assert late.numbers["hours"] == 2.5
+
+
+def test_days_without_threshold_or_orders_are_not_judged() -> None:
+    for judge in (completeness_finding, daily_timeliness_finding):
+        for finding in (judge(DAYS, None), judge((), 99)):
+            assert finding.passed
+            assert finding.detail.startswith("Not judged: ")

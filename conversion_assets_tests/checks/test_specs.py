@@ -16,10 +16,15 @@ def names(rules: list[Rule]) -> list[tuple[str, str]]:
     return [(rule.asset, rule.name) for rule in rules]
 
 
-def test_every_check_blocks_and_says_what_must_hold() -> None:
+STOPPING = [rule for rule in RULES if rule.failure is not None]
+WARNING = [rule for rule in RULES if rule.failure is None]
+
+
+def test_every_check_but_those_of_time_and_number_blocks_and_says_what_must_hold() -> None:
     assert len(set(names(list(RULES)))) == len(RULES)
+    assert {rule.name for rule in WARNING} == {"timely", "complete"}
     for rule in RULES:
-        assert rule.spec.blocking
+        assert rule.spec.blocking is (rule in STOPPING)
         assert rule.description.endswith(".")
         assert rule.way_out.endswith(".")
     specs = [spec for asset in {rule.asset for rule in RULES} for spec in check_specs(asset)]
@@ -27,16 +32,25 @@ def test_every_check_blocks_and_says_what_must_hold() -> None:
     assert check_specs("staged_safe_item") == []
 
 
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+@pytest.mark.parametrize("rule", STOPPING, ids=lambda rule: rule.name)
 def test_failed_check_raises_the_class_of_its_rule(rule: Rule) -> None:
     results: list[dg.AssetCheckResult] = []
     with pytest.raises(ConversionAssetsError, match="X: It is so") as caught:
         results.extend(judged(rule.asset, "X", [outcome(rule, passed=False)]))
     assert type(caught.value) is rule.failure
     assert caught.value.way_out == rule.way_out
+    assert [result.severity for result in results] == [dg.AssetCheckSeverity.ERROR]
 
 
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+@pytest.mark.parametrize("rule", WARNING, ids=lambda rule: f"{rule.asset}-{rule.name}")
+def test_failed_check_that_is_a_warning_stops_nothing(rule: Rule) -> None:
+    (result,) = judged(rule.asset, "X", [outcome(rule, passed=False)])
+    assert not result.passed
+    assert result.severity is dg.AssetCheckSeverity.WARN
+    assert result.metadata[rule.about].value == "X"
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: f"{rule.asset}-{rule.name}")
 def test_passed_check_is_recorded(rule: Rule) -> None:
     (result,) = judged(rule.asset, "X", [outcome(rule, passed=True)])
     assert result.passed
