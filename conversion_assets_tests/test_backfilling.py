@@ -1,4 +1,4 @@
-"""Backfills as rows and runs of an instance; ``end_to_end/operation/test_backfill.py`` has the daemon work them off."""
+"""Backfills as rows and runs of an instance; ``end_to_end/operation`` has the daemon work them off."""
 
 from __future__ import annotations
 

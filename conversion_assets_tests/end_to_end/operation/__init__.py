@@ -1,1 +1,1 @@
-"""The platform in operation: backfills, failures and cancellation under a real daemon (make test-operation)."""
+"""The platform in operation: backfills, failures, cancellation under a real daemon (make test-operation)."""
