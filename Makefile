@@ -47,7 +47,8 @@ pytest: install-dev
 	$(BIN)/pytest -n $(JOBS) --dist loadfile
 
 test-operation: install-dev ## test operation under a real daemon: faults, cancellation, backfills, benchmarks
-	$(BIN)/pytest -n $(JOBS) --dist loadfile conversion_assets_tests/end_to_end/operation conversion_assets_tests/faults --durations 5
+	$(BIN)/pytest -n $(JOBS) --dist loadfile \
+	  conversion_assets_tests/end_to_end/operation conversion_assets_tests/faults conversion_assets_tests/stateful --durations 5
 
 stateful: install-dev ## ten thousand steps of the whole platform against a model
 	$(BIN)/pytest conversion_assets_tests/stateful --stateful-steps 10000

@@ -1,0 +1,1 @@
+"""The whole platform against a small model, in thousands of steps that hypothesis chooses."""
