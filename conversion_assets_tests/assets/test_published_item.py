@@ -21,7 +21,7 @@ from conversion_assets.zarr.product_folder import metadata_digest
 from conversion_assets_tests.resources.items import SPEC, item
 from conversion_assets_tests.zarr.handmade import NAME, band, make_zarr, ramp
 
-NOW = datetime.now(UTC).replace(microsecond=0)
+SOME_TIME = datetime(2026, 1, 1, tzinfo=UTC)
 FIGURES = Figures(cpu_seconds=12.5, peak_memory_bytes=10**9, objects=7)
 ORDER = Order(
     key="X",
@@ -29,7 +29,6 @@ ORDER = Order(
     href="s3://bucket/X.zip",
     derived_from="https://source.test/items/X",
     owner=SPEC.owner,
-    published=NOW - timedelta(hours=3),
 )
 
 
@@ -45,18 +44,18 @@ def converted(settings: Settings) -> str:
         safe_name="X.SAFE",
         fingerprint="f" * 64,
         eopf_version="2.8.1",
-        converted=NOW,
-        created=NOW,
+        converted=SOME_TIME,
+        created=SOME_TIME,
         metadata_sha256=metadata_digest(product),
     )
     return store.promote(product, shelf, provenance)
 
 
-def described(settings: Settings) -> None:
+def described(settings: Settings, order: Order) -> None:
     """Leave what the assets before it would have left."""
     uri = converted(settings)
     record = DescribedProduct(
-        order=ORDER,
+        order=order,
         product_uri=uri,
         product_type="S02MSIL1C",
         collection=SPEC.id,
@@ -74,10 +73,11 @@ def test_a_publication_tells_its_numbers_and_whether_it_was_in_time(
     tmp_path: Path, hours: float, timely: bool
 ) -> None:
     settings = Settings(home=tmp_path / "home", timeliness_hours=hours)
-    described(settings)
+    order = ORDER.model_copy(update={"published": datetime.now(UTC) - timedelta(hours=3)})
+    described(settings, order)
     job = build_definitions(settings).resolve_job_def(CONVERT)
     with open_instance(settings) as instance:
-        record_order(instance, ORDER)
+        record_order(instance, order)
 
         def publish() -> tuple[dict[str, object], dg.AssetCheckEvaluation]:
             result = job.execute_in_process(
