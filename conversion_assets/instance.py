@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
@@ -159,7 +162,8 @@ def open_instance(settings: Settings) -> dg.DagsterInstance:
     prepare_home(settings)
     _require_database()
     try:
-        instance = dg.DagsterInstance.from_config(str(settings.dagster_home))
+        with _alone(settings.dagster_home):
+            instance = dg.DagsterInstance.from_config(str(settings.dagster_home))
     except (dg.DagsterError, yaml.YAMLError) as error:
         raise PermanentError(
             settings.dagster_home / "dagster.yaml",
@@ -169,6 +173,14 @@ def open_instance(settings: Settings) -> dg.DagsterInstance:
     keep_connections(instance)
     _set_slots(instance, settings)
     return instance
+
+
+@contextmanager
+def _alone(dagster_home: Path) -> Iterator[None]:
+    """Let one process at a time make Dagster's tables: two of them would trip over each other."""
+    with (dagster_home / "opening.lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _require_database() -> None:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import socket
 import subprocess
 import sys
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import dagster as dg
@@ -244,3 +246,20 @@ def test_run_of_an_order_that_never_marked_its_process_is_closed_after_a_while(
         monkeypatch.setattr("conversion_assets.instance.SECONDS_TO_MARK", -SECONDS_TO_MARK)
         assert close_abandoned_runs(instance, quarantine) == [run.run_id]
         assert status(instance, run.run_id) is dg.DagsterRunStatus.FAILURE
+
+
+def opened(home: Path, together: Barrier) -> None:
+    together.wait()
+    with open_instance(Settings(home=home)) as instance:
+        assert instance.get_runs(limit=1) == []
+
+
+def test_processes_that_open_a_new_home_at_once_do_not_trip_over_each_other(tmp_path: Path) -> None:
+    spawning = multiprocessing.get_context("spawn")
+    together = spawning.Barrier(3)
+    processes = [spawning.Process(target=opened, args=(tmp_path, together)) for _ in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0, 0]

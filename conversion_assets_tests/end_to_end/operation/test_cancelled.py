@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,7 @@ ENDED = {dg.DagsterRunStatus.CANCELED, dg.DagsterRunStatus.FAILURE, dg.DagsterRu
 SECONDS_TO_CONVERT = 200
 SECONDS_TO_CANCEL = 60
 MOMENT = 0.002
+ATTEMPTS = 5
 
 
 @pytest.fixture
@@ -102,7 +104,16 @@ class Platform:
         self.url, self.instance, self.home, self.key = url, instance, home, key
 
     def cancel_when(self, is_in: Callable[[States], bool]) -> States:
-        """Launch the order, and cancel it in a state, in which it hardly moves meanwhile.
+        """Launch the order, and cancel it in a state; one that passed unseen is awaited in another run."""
+        for _ in range(ATTEMPTS):
+            if states := self._cancelled_when(is_in):
+                return states
+            for name in ("products", "catalogue"):
+                shutil.rmtree(self.home / name, ignore_errors=True)
+        raise AssertionError(f"{is_in.__name__} was never seen")
+
+    def _cancelled_when(self, is_in: Callable[[States], bool]) -> States | None:
+        """Cancel a run in a state, in which it hardly moves meanwhile; None if it ended before it was seen.
 
         It is not stopped altogether: it may hold a lock of Dagster's database.
         """
@@ -111,10 +122,14 @@ class Platform:
         while (process := self._process(run_id)) is None:
             assert time.monotonic() < deadline, "the run has not begun"
         states = States(self.home, process)
-        process.suspend()
-        while not is_in(states):
-            assert time.monotonic() < deadline, f"{is_in.__name__} was never seen"
-            _live_for_a_moment(process)
+        try:
+            process.suspend()
+            while not is_in(states):
+                assert time.monotonic() < deadline, f"{is_in.__name__} was never seen"
+                _live_for_a_moment(process)
+        except psutil.NoSuchProcess:
+            wait_for("the end of the run", lambda: self._ended(run_id), SECONDS_TO_CANCEL)
+            return None
         with ThreadPoolExecutor(1) as pool:
             asked = pool.submit(terminate, self.url, run_id)
             while not asked.done():
