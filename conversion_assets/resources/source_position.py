@@ -102,7 +102,8 @@ class Position:
         """Write the cursor; it holds so many marks at most, and those at one time together."""
         oldest = max(_before(self.until, overlap), self.floor)
         marks: dict[datetime, tuple[str, ...]] = {}
-        count, floor = 0, self.floor
+        # What is older is forgotten, and is not to be found anew when the position goes back.
+        count, floor = 0, oldest
         for moment in sorted(self.marks, reverse=True):
             if moment < oldest or not self.marks[moment]:
                 continue

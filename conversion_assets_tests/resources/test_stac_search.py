@@ -307,6 +307,17 @@ def test_credentials_go_to_the_servers_they_are_for(api: StacSource) -> None:
     assert "hunter2" not in str(refusal.value)
 
 
+def test_going_back_for_a_late_item_finds_nothing_twice(api: StacSource) -> None:
+    for name, minutes in (("A", 0), ("B", 0), ("C", 11)):
+        api.put(item(name, minutes))
+    source = search(api, page_size=1, properties=["updated"], overlap_seconds=600)
+    cursor = source.look(source.look(None, 2).cursor, 2).cursor
+    api.put(item("LATE", 1))
+    look = source.look(cursor, 2)
+    assert names(look.arrivals) == ["LATE"]
+    assert names(source.look(look.cursor_without(look.arrivals), 2).arrivals) == ["LATE"]
+
+
 # --- any arrivals -------------------------------------------------------------------------------------
 
 
