@@ -59,7 +59,7 @@ class Load:
 @click.command(help=__doc__)
 @click.option("--orders", default=200, show_default=True, help="How many products lie in the inbox.")
 @click.option("--storage", type=click.Choice(["sqlite", "postgres"]), default="sqlite", show_default=True)
-@click.option("--runs", default=2, show_default=True, help="How many runs may work at the same time.")
+@click.option("--runs", default=4, show_default=True, help="How many runs may work at the same time.")
 @click.option("--launcher", default="", help="MODULE:CLASS of a run launcher, instead of Dagster's own.")
 @click.option("--seconds", default=3600.0, show_default=True, help="After which it is given up.")
 def main(orders: int, storage: str, runs: int, launcher: str, seconds: float) -> None:
