@@ -17,6 +17,7 @@ from typing import IO, Any, Self
 import dagster as dg
 from pydantic import BaseModel, ConfigDict
 
+from conversion_assets.connections import keep_connections
 from conversion_assets.errors import OrderError, PermanentError, PoisonedInputError
 from conversion_assets.orders import is_key, valid_identifier, valid_key
 from conversion_assets.provenance import Provenance, name_and_number, stored_name
@@ -286,6 +287,7 @@ class ObjectStore(dg.ConfigurableResource, ABC):  # type: ignore[type-arg] # the
             yield self
             return
         if context.instance is not None:  # before the wait, in which the process may be killed, too
+            keep_connections(context.instance)
             mark_run(context.instance, run)
         with self.turn(key, context.log.info if context.log else None):
             yield self

@@ -9,9 +9,12 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+import sqlalchemy as sa
 
 from conversion_assets.errors import TransientError
 from conversion_assets.instance import POSTGRES_VARIABLE, environment, open_instance
+from conversion_assets.resources.folder_object_store import FolderObjectStore
+from conversion_assets.resources.object_store import ObjectStore
 from conversion_assets.settings import Settings
 from conversion_assets_tests.services import waiting_job
 from conversion_assets_tests.services.postgres import Database
@@ -56,6 +59,29 @@ def test_run_is_recorded_where_another_process_finds_it(settings: Settings, data
     kept = [path.read_bytes() for path in settings.home.rglob("*") if path.is_file()]
     assert kept
     assert not any(database.password.encode() in content for content in kept)
+
+
+MANY = 100
+"""Events of a run; Dagster alone connects anew for each."""
+
+
+def test_run_keeps_its_connections_whoever_opened_the_instance(settings: Settings) -> None:
+    @dg.asset(partitions_def=product.partitions_def)
+    def stored(object_store: dg.ResourceParam[ObjectStore]) -> None:
+        for _ in range(MANY):
+            dg.AssetExecutionContext.get().log.info(object_store)
+
+    with open_instance(settings) as opened:
+        opened.add_dynamic_partitions("safe_items", ["one"])
+    made: list[object] = []
+    resources = {"object_store": FolderObjectStore(root=str(settings.home))}
+    with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
+        sa.event.listen(sa.Engine, "connect", count := lambda connection, _: made.append(connection))
+        try:
+            dg.materialize([stored], instance=instance, partition_key="one", resources=resources)
+        finally:
+            sa.event.remove(sa.Engine, "connect", count)
+    assert 0 < len(made) < MANY
 
 
 def test_refused_password_is_told_and_not_shown(
