@@ -390,13 +390,16 @@ def _settle(instance: dg.DagsterInstance, backfill_id: str) -> None:
 
 
 def _withdrawn(instance: dg.DagsterInstance, backfill_id: str) -> Iterator[str]:
-    """Cancel the runs of a backfill that wait for their turn, as Dagster itself does; give their ids."""
+    """Cancel the runs of a backfill that wait for their turn; give their ids.
+
+    Each in one write. Dagster itself marks them as canceling first, and one that is left so by a kill counts
+    as running: a continuation would leave its order out.
+    """
     waiting = dg.RunsFilter(tags={BACKFILL_ID_TAG: backfill_id}, statuses=list(BEFORE_THEIR_TURN))
     for run_id in instance.get_run_ids(waiting):
         run = instance.get_run_by_id(run_id)
         if run is not None and run.status in BEFORE_THEIR_TURN:
-            instance.report_run_canceling(run, message="Withdrawn: the backfill is paused.")
-            instance.report_run_canceled(run)
+            instance.report_run_canceled(run, message="Withdrawn: the backfill is paused.")
             yield run_id
 
 

@@ -162,6 +162,15 @@ def test_pause_withdraws_what_is_queued_and_lets_finish_what_runs(
     assert pause(instance, made, quickly).state == State.PAUSED
 
 
+def test_run_is_withdrawn_in_one_write_so_that_a_kill_leaves_none_between(
+    instance: dg.DagsterInstance, made: str, new_run: NewRun
+) -> None:
+    queued = new_run(made, "A", QUEUED)
+    pause(instance, made, quickly)
+    events = (entry.dagster_event_type for entry in instance.all_logs(queued))
+    assert [event for event in events if event] == [dg.DagsterEventType.RUN_CANCELED]
+
+
 def test_run_that_the_daemon_submits_meanwhile_is_withdrawn_too(
     instance: dg.DagsterInstance, made: str, new_run: NewRun
 ) -> None:
