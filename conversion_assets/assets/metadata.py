@@ -100,7 +100,7 @@ def product_metadata(
         "product type": summary.product_type,
         **volume(summary.total_bytes, seconds),
         **record.figures.numbers(),
-        **(_report_texts(report) if report else {"already converted": True}),
+        **(_report_texts(report) if report else {}),
         "eopf version": record.eopf_version,
         "zarr": dg.MetadataValue.url(record.uri),
         **({"path": dg.MetadataValue.path(str(product.path))} if product.path else {}),

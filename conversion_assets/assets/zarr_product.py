@@ -58,4 +58,6 @@ def zarr_product(
     figures = Figures.of(candidate.report, summary.total_bytes, summary.objects)
     record = ZarrProduct.of(safe, uri, candidate.provenance, figures)
     metadata = picture | product_metadata(product, summary, record, candidate.report, seconds)
+    if candidate.is_stored:  # a service that converts tells no figures, so their lack says nothing
+        metadata["already converted"] = True
     yield materialized(record, metadata, data_version=f"{safe.fingerprint}-eopf-{record.eopf_version}")
