@@ -26,6 +26,8 @@ UNFINISHED = [
 ]
 RETRY_TIME = timedelta(days=1)
 """Within it the daemon has repeated a failed run that it means to repeat."""
+REPEATED_TAG = "dagster/auto_retry_run_id"
+"""On a failed run that the daemon has repeated: the other run tells from then on."""
 
 
 def active_keys(instance: dg.DagsterInstance, now: datetime) -> frozenset[str]:
@@ -37,7 +39,7 @@ def active_keys(instance: dg.DagsterInstance, now: datetime) -> frozenset[str]:
             for record in instance.get_run_records(
                 dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], updated_after=now - RETRY_TIME)
             )
-            if will_be_tried_again(record.dagster_run)
+            if will_be_tried_again(record.dagster_run) and REPEATED_TAG not in record.dagster_run.tags
         ),
     ]
     keys = {order_key(record.dagster_run) for record in records}

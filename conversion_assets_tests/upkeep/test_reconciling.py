@@ -369,6 +369,14 @@ def test_order_with_a_run_is_left_alone(local: Premises, status: dg.DagsterRunSt
     }
 
 
+def test_failed_run_that_was_repeated_spares_nothing(local: Premises) -> None:
+    left_everywhere(local)
+    run_id = run_of(local.instance, "stopped", dg.DagsterRunStatus.FAILURE)
+    assert Kind.LEFT_BEHIND not in kinds(local.survey())
+    local.instance.add_run_tags(run_id, {"dagster/auto_retry_run_id": "the other run"})
+    assert kinds(local.survey()) == EVERYWHERE | {Kind.LEFT_BEHIND: 3}
+
+
 def about_to_publish(premises: Premises, key: str, uri: str) -> None:
     """Let an order have its product, and not its item."""
     safe = UnzippedSafe(
