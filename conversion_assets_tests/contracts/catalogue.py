@@ -152,6 +152,7 @@ class CatalogueContract:
                 bench.catalogue.remove(removed, bench.spec)
                 assert bench.items() == left
             assert bench.catalogue.find(removed, bench.spec) is None
+            assert list(bench.catalogue.unlinked(bench.spec)) == []
         bench.publish(bench.item("A"))
         assert bench.items() == ["A"]
         bench.catalogue.remove("A", replace(bench.spec, id=f"{bench.spec.id}x"))

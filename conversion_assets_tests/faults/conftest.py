@@ -10,7 +10,7 @@ import pytest
 from conversion_assets_tests.faults import work
 from conversion_assets_tests.faults.points import ORDERED
 from conversion_assets_tests.faults.rig import Copier, Rig, copier
-from conversion_assets_tests.faults.sources import Sources, make_sources
+from conversion_assets_tests.faults.sources import Sources, make_archives, make_sources
 
 OpenRig = Callable[..., Rig]
 
@@ -67,6 +67,37 @@ def dropped_home(
     rig.run_killed(partial(work.order, source=sources.archive), killed.place)
     rig.run(work.close)
     rig.run(work.drop)
+    return home
+
+
+@pytest.fixture(scope="session")
+def archives(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Make two products."""
+    return make_archives(tmp_path_factory.mktemp("archives"), 2)
+
+
+@pytest.fixture(scope="session")
+def two_published_home(
+    warm: Copier, empty_home: Path, archives: list[Path], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    home = tmp_path_factory.mktemp("two_published") / "home"
+    shutil.copytree(empty_home, home)
+    Rig(warm, home, {}).run(partial(work.order_all, sources=archives))
+    return home
+
+
+@pytest.fixture(scope="session")
+def long_home(
+    warm: Copier, two_published_home: Path, archives: list[Path], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Make a home of which much can be pruned: two products converted twice, one retired, and a backfill."""
+    home = tmp_path_factory.mktemp("long") / "home"
+    shutil.copytree(two_published_home, home)
+    rig = Rig(warm, home, {})
+    rig.run(partial(work.order_all, sources=archives, reconvert=True))
+    rig.run(work.backfill)
+    rig.run(work.end_backfill)
+    rig.run(work.retire_published)
     return home
 
 

@@ -38,6 +38,14 @@ RENAME = "pathlib:Path.replace"
 STAC_API = "conversion_assets.resources.stac_api_catalogue:StacApiCatalogue"
 HTTP_ANSWER = "httpx._transports.default:HTTPTransport.handle_request"
 LAUNCHER = "dagster._core.launcher.default_run_launcher:DefaultRunLauncher"
+RUN_STORAGE = "dagster._core.storage.runs.sqlite.sqlite_run_storage:SqliteRunStorage"
+EVENT_STORAGE = "dagster._core.storage.event_log.sql_event_log:SqlEventLogStorage"
+PRINTED = "dagster._core.storage.local_compute_log_manager:LocalComputeLogManager"
+BACKFILLING = "conversion_assets.backfilling"
+PRUNING = "conversion_assets.upkeep.pruning"
+S3_STORE = "conversion_assets.resources.s3_object_store:S3ObjectStore"
+S3_CALL = "conversion_assets.storage.s3_files:S3Files.call_s3"
+LEDGER_FORGETS = "conversion_assets.resources.provenance_ledger:ProvenanceLedger.forget"
 
 
 @dataclass(frozen=True)
@@ -373,7 +381,7 @@ RELEASED = (
     CrashPoint(
         "release-provenance-forgotten",
         "run",
-        Place("conversion_assets.resources.provenance_ledger:ProvenanceLedger.forget", "after"),
+        Place(LEDGER_FORGETS, "after"),
         missing=(ASIDE,),
         seen=1,
     ),
@@ -478,7 +486,7 @@ RECONCILED = (
     CrashPoint(
         "reconcile-provenance-forgotten",
         "command",
-        Place("conversion_assets.resources.provenance_ledger:ProvenanceLedger.forget", "after"),
+        Place(LEDGER_FORGETS, "after"),
         there=(PRODUCT,),
         missing=(f"{NOTES}/products/*",),
     ),
@@ -495,6 +503,35 @@ RETIRED = (
     ),
 )
 """The key of a published order is retired, and the product is ordered once more."""
+
+PRUNED = (
+    CrashPoint("prune-logs-removed", "run", Place(f"{PRINTED}.delete_logs", "after"), seen=4),
+    CrashPoint("prune-events-removed", "run", Place(f"{EVENT_STORAGE}.delete_events", "after"), seen=4),
+    CrashPoint(
+        "prune-event-file-removed",
+        "run",
+        Place("pathlib:Path.unlink", "after", matching=r"/runs/[^/]*\.db "),
+        seen=4,
+    ),
+    CrashPoint("prune-tags-removed", "run", Place(f"{RUN_STORAGE}.delete_run", "before"), seen=4),
+    CrashPoint("prune-run-removed", "run", Place(f"{RUN_STORAGE}.delete_run", "after"), seen=4),
+    CrashPoint("prune-some-carried-over", "run", Place(f"{PRUNING}:_carry_over", "after"), seen=4),
+    CrashPoint("prune-all-carried-over", "run", Place(f"{PRUNING}:_carry_over", "after", times=3), seen=4),
+    CrashPoint(
+        "prune-carried-over-events-removed",
+        "run",
+        Place(f"{EVENT_STORAGE}.delete_events", "after", times=3),
+        seen=4,
+    ),
+    CrashPoint(
+        "prune-backfill-half-removed",
+        "run",
+        Place("sqlalchemy.engine.base:Connection.execute", "after", matching="DELETE FROM backfill_tags"),
+        seen=4,
+    ),
+    CrashPoint("prune-ended-untold", "run", Place(f"{PRUNING}:prune", "after"), seen=4),
+)
+"""The history of two products is pruned, each converted twice; the key of one has retired."""
 
 ON_SERVICES = (
     CrashPoint(
@@ -553,6 +590,31 @@ AGAIN_ON_SERVICES = (
 )
 """A product that is published there is converted again."""
 
+RELEASED_ON_SERVICES = (
+    CrashPoint(
+        "s3-release-successor-unlinked",
+        "run",
+        Place(f"{PUBLISHING}:_Place._unlink", "after"),
+        seen=3,
+    ),
+    CrashPoint(
+        "s3-release-item-removed-unanswered",
+        "run",
+        Place(HTTP_ANSWER, "after", matching=r"'DELETE', '[^']*/items/"),
+        seen=2,
+    ),
+    CrashPoint("s3-release-product-veiled", "run", Place(f"{S3_STORE}._veil", "after"), seen=2),
+    CrashPoint("s3-release-provenance-forgotten", "run", Place(LEDGER_FORGETS, "after"), seen=2),
+    CrashPoint(
+        "s3-release-some-objects-removed",
+        "run",
+        Place(S3_CALL, "after", times=2, matching=r" delete_objects .*\.zarr/measurements/"),
+        seen=2,
+    ),
+    CrashPoint("s3-release-first-of-two-removed", "run", Place(f"{S3_STORE}._erase", "after"), seen=2),
+)
+"""Two superseded versions of one product are taken away there, S3 asked to remove one object at a time."""
+
 CONVERTER = (
     CrashPoint(
         "converter-begins",
@@ -607,6 +669,32 @@ IN_THE_CODE_SERVER = (
 )
 """One order of the inbox, under a daemon that replaces its code server."""
 
+BACKFILLED = (
+    CrashPoint("backfill-keys-registered", "command", Place(f"{INSTANCE}.add_backfill", "before"), seen=2),
+    CrashPoint("backfill-worked-out", "daemon", Place(f"{INSTANCE}.update_backfill", "before")),
+    CrashPoint("backfill-runs-reserved", "daemon", Place(f"{INSTANCE}.update_backfill", "after")),
+    CrashPoint("backfill-run-made", "daemon", Place(f"{INSTANCE}.submit_run", "before")),
+    CrashPoint("backfill-one-run-queued", "daemon", Place(f"{INSTANCE}.submit_run", "after")),
+    CrashPoint("backfill-all-runs-queued", "daemon", Place(f"{INSTANCE}.update_backfill", "before")),
+    CrashPoint(
+        "backfill-ended-not-marked",
+        "daemon",
+        Place(f"{INSTANCE}.update_backfill", "before", matching="COMPLETED_SUCCESS"),
+    ),
+)
+"""Two retired orders are converted again by a backfill, under a daemon that is started again."""
+
+PAUSED = (
+    CrashPoint("pause-row-marked", "command", Place(f"{BACKFILLING}:_stop", "after"), seen=2),
+    CrashPoint(
+        "pause-one-run-withdrawn", "command", Place(f"{INSTANCE}.report_run_canceled", "after"), seen=2
+    ),
+)
+"""A backfill whose two runs are queued is paused."""
+
+RESUMED = (CrashPoint("resume-not-added", "command", Place(f"{INSTANCE}.add_backfill", "before"), seen=2),)
+"""And continued."""
+
 GROUPS = {
     "test_orders.py::test_order": ORDERED,
     "test_orders.py::test_order_of_a_folder": FROM_FOLDER,
@@ -617,10 +705,14 @@ GROUPS = {
     "test_orders.py::test_drop_of_a_quarantined_order": DROPPED,
     "test_orders.py::test_reconciliation_of_what_was_dropped": RECONCILED,
     "test_orders.py::test_retirement_of_a_published_order": RETIRED,
+    "test_pruning.py::test_pruning_of_history": PRUNED,
     "test_services.py::test_order": ON_SERVICES,
     "test_services.py::test_conversion_of_what_is_published": AGAIN_ON_SERVICES,
+    "test_services.py::test_release_of_superseded_versions": RELEASED_ON_SERVICES,
     "test_converter.py::test_converter_killed_again_and_again": (RUN_WITH_CONVERTER, *CONVERTER),
     "test_daemon.py::test_order_in_the_hands_of_the_daemon": IN_THE_DAEMON,
     "test_daemon.py::test_order_in_the_hands_of_the_code_server": IN_THE_CODE_SERVER,
+    "test_backfills.py::test_backfill_in_the_hands_of_the_daemon": BACKFILLED,
+    "test_backfills.py::test_pause_and_continuation_of_a_backfill": (*PAUSED, *RESUMED),
 }
 """The points by the test that takes them all: each in a case of its own, or one after the other."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from conversion_assets_tests.safe_products import SMALLEST_SCALE, ProductKind, make_archive, make_product
@@ -34,3 +35,9 @@ def make_sources(parent: Path) -> Sources:
     corrupt.parent.mkdir()
     corrupt.write_bytes(archive.read_bytes()[:-BYTES_CUT_OFF])
     return Sources(folder, archive, corrupt)
+
+
+def make_archives(parent: Path, count: int) -> list[Path]:
+    """Make archives of so many other products, each of a day of its own."""
+    days = [datetime(2024, 6, day, 5, 25, tzinfo=UTC) for day in range(1, count + 1)]
+    return [make_archive(make_product(KIND, parent, scale=SMALLEST_SCALE[KIND], start=day)) for day in days]

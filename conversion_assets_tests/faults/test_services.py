@@ -91,3 +91,18 @@ def test_conversion_of_what_is_published(
     assert rig.run(order)["product"].endswith(".v2.zarr")
     rig.require_in_order()
     require_whole(rig, items=2)
+
+
+@pytest.mark.parametrize("point", points.RELEASED_ON_SERVICES, ids=by_id)
+def test_release_of_superseded_versions(
+    point: CrashPoint, rig_of: OpenRig, empty_home: Path, sources: Sources, services: Mapping[str, str]
+) -> None:
+    rig = rig_of(empty_home, services)
+    three_times = [sources.archive] * 3
+    rig.run(partial(work.order_all, sources=three_times, reconvert=True))
+    require_whole(rig, items=3)
+    rig.run_killed(partial(work.release, objects_at_once=1), point.place)
+    require_state(rig, point)
+    rig.run(work.release)
+    rig.require_in_order()
+    require_whole(rig, items=1)

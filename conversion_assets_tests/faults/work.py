@@ -9,15 +9,26 @@ import sys
 import tempfile
 import traceback
 import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import astuple, dataclass, field
 from datetime import UTC, datetime, timedelta
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from dagster._core.execution.backfill import BulkActionStatus
 
+from conversion_assets.automation.upkeep import PRUNE, STEPS
+from conversion_assets.backfilling import (
+    SOURCE_TAG,
+    Request,
+    cancel,
+    latest_backfills,
+    launch,
+    pause,
+    resume,
+)
 from conversion_assets.definitions import build_definitions
 from conversion_assets.instance import close_abandoned_runs, open_instance
 from conversion_assets.ordering import Wishes, orders_from
@@ -28,11 +39,15 @@ from conversion_assets.replaying import Keepers, begin_replay, drop_order
 from conversion_assets.resources import s3_object_store  # noqa: F401 - heavy: imported once for all copies
 from conversion_assets.resources.object_store import ObjectStore
 from conversion_assets.running import OrderResult, run_order
+from conversion_assets.selecting import PARTITION_TAG, History
 from conversion_assets.services import house_now, order_defaults_now
 from conversion_assets.settings import PREFIX, Settings
 from conversion_assets.stac.assets import PRODUCT_KEY
 from conversion_assets.stac.versions import VERSION_LINKS
+from conversion_assets.standing import order_key, standing_of
+from conversion_assets.storage import transfer
 from conversion_assets.upkeep.mending import mend
+from conversion_assets.upkeep.pruning import LASTING
 from conversion_assets.upkeep.retiring import retire
 from conversion_assets.upkeep.surveying import survey
 from conversion_assets.zarr.verification import check_completeness
@@ -41,6 +56,7 @@ from conversion_assets_tests.faults.sabotage import Place, install
 from conversion_assets_tests.faults.sources import make_sources
 
 YEAR, AT_ONCE = timedelta(days=365), timedelta(0)
+MOST_RECORDS = 100
 OURS = (PREFIX, "DAGSTER_", "AWS_", "S3_")
 
 Work = Callable[[Settings], Any]
@@ -133,6 +149,11 @@ def order(
     return _told(result)
 
 
+def order_all(settings: Settings, sources: Sequence[Path], *, reconvert: bool = False) -> list[str]:
+    """Order products one after the other; give their keys."""
+    return [str(order(settings, source, reconvert=reconvert)["order"]) for source in sources]
+
+
 def replay(settings: Settings) -> dict[str, Any]:
     """Replay the one quarantined order as ``conversion-assets quarantine replay`` does."""
     definitions, quarantine = _definitions(settings), quarantine_of(settings)
@@ -160,8 +181,14 @@ def drop(settings: Settings) -> int:
     return len(records)
 
 
-def release(settings: Settings) -> int:
-    """Take away all superseded versions; give how many."""
+def release(settings: Settings, *, objects_at_once: int = transfer.MOST_DELETED) -> int:
+    """Take away all superseded versions; give how many.
+
+    Args:
+        settings: of the home.
+        objects_at_once: how many S3 is asked to remove with one request.
+    """
+    transfer.MOST_DELETED = objects_at_once
     resources = _definitions(settings).resources or {}
     names = ("catalogue", "object_store")
     now = datetime.now(UTC) + YEAR
@@ -186,13 +213,93 @@ def reconcile(settings: Settings) -> dict[str, list[Any]]:
     return {"findings": [finding.told() for finding in left.found], "unfinished": runs}
 
 
-def retire_published(settings: Settings) -> list[str]:
-    """Retire the keys of published orders as the schedule does; give those that are left."""
+def retire_published(settings: Settings, *, most: int = 1) -> list[str]:
+    """Retire the oldest keys of published orders as the schedule does; give those that are left."""
     now = datetime.now(UTC)
     with open_instance(settings) as instance:
         close_abandoned_runs(instance, quarantine_of(settings))
-        retire(instance, quarantine_of(settings), now + YEAR, now, most=1)
-        return list(instance.get_dynamic_partitions(str(safe_items.name)))
+        retire(instance, quarantine_of(settings), now + YEAR, now, most=most)
+        return live_keys(instance)
+
+
+def prune(settings: Settings) -> None:
+    """Let all history go that is not needed, as the schedule does."""
+    job = _definitions(settings).resolve_job_def(PRUNE)
+    config = {"ops": {STEPS[PRUNE]: {"config": {"days": 0}}}}
+    with open_instance(settings) as instance:
+        close_abandoned_runs(instance, quarantine_of(settings))
+        job.execute_in_process(instance=instance, run_config=config)
+
+
+def history(settings: Settings) -> dict[str, Any]:
+    """Tell what is known of orders, and the runs and backfills by which it is known."""
+    with open_instance(settings) as instance:
+        known = History(instance)
+        keys, versions = known.keys, known.data_versions()
+        return {
+            "standings": {key: standing_of(instance, key).model_dump() for key in keys},
+            "versions": {key: astuple(versions(key)) for key in keys},
+            "without a run": {key: [_without_run(instance, asset, key) for asset in LASTING] for key in keys},
+            "runs": [[run.run_id, order_key(run)] for run in reversed(instance.get_runs())],
+            "backfills": len(instance.get_backfills()),
+        }
+
+
+def _without_run(instance: dg.DagsterInstance, asset: str, key: str) -> int:
+    """Count the materializations that are kept without their run."""
+    chosen = dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset), asset_partitions=[key])
+    records = instance.fetch_materializations(chosen, limit=MOST_RECORDS).records
+    return sum(not record.run_id for record in records)
+
+
+def live_keys(instance: dg.DagsterInstance) -> list[str]:
+    """Give the partition keys that have not retired."""
+    return list(instance.get_dynamic_partitions(str(safe_items.name)))
+
+
+def backfill(settings: Settings) -> str:
+    """Have all orders converted again as ``conversion-assets backfill --all --reconvert``; give its id."""
+    with open_instance(settings) as instance:
+        return launch(instance, Request(History(instance).keys, reconvert=True))
+
+
+def end_backfill(settings: Settings) -> None:
+    """Cancel the one backfill before it has begun, and let it be ended, as the daemon does."""
+    with open_instance(settings) as instance:
+        (row,) = instance.get_backfills()
+        cancel(instance, row.backfill_id)
+        instance.update_backfill(row._replace(status=BulkActionStatus.CANCELED))
+
+
+def pause_backfill(settings: Settings) -> dict[str, Any]:
+    """Pause the latest backfill while no daemon runs; tell where it stands."""
+    with open_instance(settings) as instance:
+        (latest,) = latest_backfills(instance, 1)
+        return pause(instance, latest.id, _at_once).model_dump(mode="json")
+
+
+def resume_backfill(settings: Settings) -> str:
+    """Continue the first backfill; give the id of the continuation."""
+    with open_instance(settings) as instance:
+        first = latest_backfills(instance, MOST_RECORDS)[-1]
+        return resume(instance, first.id)
+
+
+def backfills(settings: Settings) -> dict[str, Any]:
+    """Tell where all backfills stand, the latest first, and which keys there are."""
+    with open_instance(settings) as instance:
+        standings = [one.model_dump(mode="json") for one in latest_backfills(instance, MOST_RECORDS)]
+        return {"standings": standings, "keys": live_keys(instance)}
+
+
+def runs_by_key(settings: Settings) -> dict[str, list[str]]:
+    """Give the statuses of the runs of backfills by order, the oldest first."""
+    with open_instance(settings) as instance:
+        runs = instance.get_runs(dg.RunsFilter(tags={SOURCE_TAG: "backfill"}))
+    found: dict[str, list[str]] = {}
+    for run in reversed(runs):
+        found.setdefault(run.tags[PARTITION_TAG], []).append(run.status.value)
+    return found
 
 
 def seen(settings: Settings) -> dict[str, Any]:
@@ -260,3 +367,7 @@ def _told(result: OrderResult) -> dict[str, Any]:
 
 def _ignore(step: str, text: str) -> None:
     del step, text
+
+
+def _at_once(seconds: float) -> None:
+    del seconds

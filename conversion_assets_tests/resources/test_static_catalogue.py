@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import socket
 import time
@@ -18,6 +19,7 @@ from conversion_assets.errors import OrderError
 from conversion_assets.resources.catalogue import CollectionSpec, differences
 from conversion_assets.resources.static_catalogue import StaticCatalogue
 from conversion_assets.stac.validation import validate_catalog, validate_collection, validate_item
+from conversion_assets.stac.versions import self_href
 from conversion_assets_tests.contracts.catalogue import Bench, CatalogueContract
 from conversion_assets_tests.resources.items import SPEC, START, item
 
@@ -172,6 +174,30 @@ def test_adding_an_item_does_not_rewrite_other_days(catalogue: StaticCatalogue) 
         "someone/sentinel-2-l1c/2024-06-16/I3.json",
         "someone/sentinel-2-l1c/2024-06-16/catalog.json",
     }
+
+
+def test_what_a_killed_publication_or_removal_left_is_given_as_unlinked(catalogue: StaticCatalogue) -> None:
+    root = Path(catalogue.root)
+    day = root / SPEC.owner / SPEC.id / "2024-06-15"
+    for name in ("removed", "stays"):
+        catalogue.publish(item(name, href=f"s3://bucket/{name}.zarr"), SPEC)
+    assert list(catalogue.unlinked(SPEC)) == []
+    assert list(catalogue.unlinked(CollectionSpec("nobody", "nothing", ""))) == []
+
+    document = json.loads((day / "catalog.json").read_bytes())
+    document["links"] = [link for link in document["links"] if link["href"] != "./removed.json"]
+    (day / "catalog.json").write_text(json.dumps(document))
+    next_day = day.with_name("2024-06-16")
+    next_day.mkdir()
+    shutil.copy(day / "stays.json", next_day / "added.json")
+    (next_day / ".half.json").write_text("{")
+    left = {Path(self_href(found)).name: found for found in catalogue.unlinked(SPEC)}
+    assert sorted(left) == ["added.json", "removed.json"]
+    assert left["removed.json"]["assets"]["product"]["href"] == "s3://bucket/removed.zarr"
+    assert item_ids(root) == ["stays"]
+
+    catalogue.remove("removed", SPEC)
+    assert [Path(self_href(found)).name for found in catalogue.unlinked(SPEC)] == ["added.json"]
 
 
 def extent_of(catalogue: StaticCatalogue) -> dict[str, Any]:
