@@ -1,0 +1,1 @@
+"""An hour of watched sources under faults: ``python -m benchmarks.soak``; see ``__main__``."""
