@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pystac
 
+from conversion_assets.errors import PermanentError
 from conversion_assets.records import ZarrProduct
 from conversion_assets.stac.item import SourceLink, build_item
 from conversion_assets.stac.validation import validate_item
-from conversion_assets.zarr.product_folder import ProductFolder
+from conversion_assets.zarr.product_folder import ProductFolder, metadata_digest
 from conversion_assets.zarr.summary import summarize
 
 
@@ -49,3 +50,19 @@ def require_describable(record: ZarrProduct, product: ProductFolder) -> None:
         ConversionAssetsError: as ``described`` and ``validate_item``.
     """
     validate_item(described(record, product, None).to_dict(include_self_link=False))
+
+
+def require_recorded(record: ZarrProduct, product: ProductFolder) -> None:
+    """See that a product is still the one that was recorded: another may stand in its place.
+
+    Raises:
+        PermanentError: it is another one.
+        FileNotFoundError: it is not there.
+        ConversionAssetsError: as ``ProductFolder.read``.
+    """
+    if record.metadata_sha256 not in (None, metadata_digest(product)):
+        raise PermanentError(
+            record.uri,
+            "another product stands there than the one that zarr_product made",
+            "Materialize from staged_safe_item on; a whole product of the same input is not converted again.",
+        )

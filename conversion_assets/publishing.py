@@ -30,7 +30,7 @@ from conversion_assets.stac.versions import (
     version_id,
     version_number,
 )
-from conversion_assets.zarr.product_folder import CONSOLIDATED_METADATA
+from conversion_assets.zarr.product_folder import metadata_digest
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,13 @@ class Released:
 
 
 def publish_version(
-    item: Document, collection: CollectionSpec, catalogue: Catalogue, store: ObjectStore, keep_until: datetime
+    item: Document,
+    collection: CollectionSpec,
+    catalogue: Catalogue,
+    store: ObjectStore,
+    keep_until: datetime,
+    *,
+    metadata_sha256: str | None = None,
 ) -> Published:
     """Publish the item of a product; a former product of the same item stays for a while.
 
@@ -75,15 +81,17 @@ def publish_version(
         catalogue: where readers find it.
         store: where its product is.
         keep_until: how long a version stays that this one supersedes.
+        metadata_sha256: of the product that the item describes, see ``Provenance``; None if nobody knows.
 
     Raises:
         OrderError: the catalogue keeps an earlier version of another item under this id.
-        PermanentError: the product is not there any more; or as ``Catalogue.publish``.
+        PermanentError: the product is not there any more, or another is in its place; or as
+            ``Catalogue.publish``.
         TransientError: as ``Catalogue.publish``.
     """
     place = _Place(catalogue, store, collection)
     with store.sole_publication(collection.owner, collection.id, item["id"]):
-        place.require_product(item)
+        place.require_product(item, metadata_sha256)
         sent = place.in_history(item, keep_until)
         validate_item(sent)
         return Published(sent, catalogue.publish(sent, collection))
@@ -140,13 +148,20 @@ class _Place:
     store: ObjectStore
     collection: CollectionSpec
 
-    def require_product(self, item: Document) -> None:
-        """Refuse an item whose product has been released meanwhile."""
-        if not self._stands(item["id"], product_of(item)):
+    def require_product(self, item: Document, described: str | None) -> None:
+        """Refuse an item whose product has been released meanwhile, or is not the one it describes."""
+        found = self._digest(item["id"], product_of(item))
+        if found is None:
             raise PermanentError(
                 f"item {item['id']}",
                 f"its product {product_of(item)} is not there, or is not of this item",
                 "Materialize from staged_safe_item on, so that it is converted again.",
+            )
+        if described not in (None, found):
+            raise PermanentError(
+                f"item {item['id']}",
+                f"another product stands at {product_of(item)} since the item was described",
+                "Materialize stac_item again, then published_item.",
             )
 
     def in_history(self, item: Document, keep_until: datetime) -> Document:
@@ -161,7 +176,7 @@ class _Place:
                 "Order it into another collection.",
             )
         former = product_of(current)
-        if former == product_of(item) or not self._stands(item["id"], former):
+        if former == product_of(item) or self._digest(item["id"], former) is None:
             return carried_over(item, current)
         number = self._number_of(current)
         aside = self._published(superseded(current, number, self_href(current), keep_until))
@@ -218,15 +233,14 @@ class _Place:
         of_shelf, of_item = (shelf.owner, shelf.collection), (self.collection.owner, self.collection.id)
         return of_shelf == of_item and name == item_id
 
-    def _stands(self, item_id: str, uri: str | None) -> bool:
-        """Say whether a product of this item can be opened."""
+    def _digest(self, item_id: str, uri: str | None) -> str | None:
+        """Give the digest of a product's metadata; None where no product of this item can be opened."""
         if uri is None or not self._belongs(item_id, uri):
-            return False
+            return None
         try:
-            self.store.open_product(uri).read(CONSOLIDATED_METADATA)
+            return metadata_digest(self.store.open_product(uri))
         except FileNotFoundError:
-            return False
-        return True
+            return None
 
 
 def _is_over(version: EarlierVersion, now: datetime, lost: Collection[str]) -> bool:

@@ -114,6 +114,7 @@ class ZarrProduct(Record):
         eopf_version: version of the converter.
         converted: when the conversion ended.
         created: when the SAFE was first converted to this place.
+        metadata_sha256: see ``Provenance``; None in a record that an earlier version of the platform wrote.
         figures: what the conversion took and gave.
     """
 
@@ -123,6 +124,7 @@ class ZarrProduct(Record):
     eopf_version: str
     converted: datetime
     created: datetime
+    metadata_sha256: str | None = None
     figures: Figures = Figures()
 
     @classmethod
@@ -137,6 +139,7 @@ class ZarrProduct(Record):
             eopf_version=provenance.eopf_version,
             converted=provenance.converted,
             created=provenance.created,
+            metadata_sha256=provenance.metadata_sha256,
             figures=figures or Figures(),
         )
 
@@ -151,6 +154,7 @@ class DescribedProduct(Record):
         collection: STAC collection id.
         collection_title: title for the collection where it has to be made.
         item: the STAC item.
+        metadata_sha256: of the product that it describes; None as in ``ZarrProduct``.
         figures: what the conversion took and gave.
     """
 
@@ -160,6 +164,7 @@ class DescribedProduct(Record):
     collection: str
     collection_title: str
     item: dict[str, Any]
+    metadata_sha256: str | None = None
     figures: Figures = Figures()
 
     @classmethod
@@ -173,6 +178,7 @@ class DescribedProduct(Record):
             collection=safe.collection,
             collection_title=title_of_collection(safe.collection),
             item=item,
+            metadata_sha256=product.metadata_sha256,
             figures=product.figures,
         )
 

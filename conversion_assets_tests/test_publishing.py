@@ -367,6 +367,26 @@ def test_released_product_is_not_published_again(world: World) -> None:
     world.require_nothing_more(ID)
 
 
+def test_description_of_another_product_is_not_published(world: World) -> None:
+    """Somebody removes the product meanwhile, and another one takes its place."""
+    uri = world.converted(1)
+    stored = world.store.provenance_of(uri)
+    assert stored is not None
+    world.store.remove_product(uri)
+    assert world.converted(2) == uri
+
+    def publish(digest: str) -> Published:
+        return publish_version(
+            described(uri), SPEC, world.catalogue, world.store, SOON, metadata_sha256=digest
+        )
+
+    with pytest.raises(PermanentError, match=r"another product stands.*stac_item again"):
+        publish(stored.metadata_sha256)
+    assert world.items() == {}
+    publish(metadata_digest(world.store.open_product(uri)))
+    world.require_nothing_more(ID)
+
+
 def test_lost_product_is_not_kept_as_a_version(world: World) -> None:
     uri, lost = world.converted(1), world.converted(2)
     world.published(lost)

@@ -39,7 +39,14 @@ def published_item(
     watch, order = Stopwatch(), stac_item.order
     spec = CollectionSpec(owner=order.owner, id=stac_item.collection, title=stac_item.collection_title)
     with span("catalogue publish", collection=spec.id):
-        published = publish_version(stac_item.item, spec, catalogue, object_store, version_grace.end())
+        published = publish_version(
+            stac_item.item,
+            spec,
+            catalogue,
+            object_store,
+            version_grace.end(),
+            metadata_sha256=stac_item.metadata_sha256,
+        )
     delays = delays_of(context.instance, order, datetime.now(UTC))
     findings = (
         publication_finding(published.item, catalogue.read(published.href)),

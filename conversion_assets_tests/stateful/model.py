@@ -95,6 +95,10 @@ class Model:
         """Say whether a product is there and can be opened."""
         return product in self.products and self.products[product].eopf is not None
 
+    def is_recorded(self, product: Path, digest: str) -> bool:
+        """Say whether a product is there that has not taken the place of another one, which was lost."""
+        return self.stands(product) and self.products[product].digest == digest
+
     def is_taken(self, owner: str, collection: str, eopf_name: str, safe: str) -> bool:
         """Say whether the place of a product is that of another SAFE's."""
         return any(

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote
@@ -74,10 +75,12 @@ class SeenProduct:
     Attributes:
         identity: paths, inodes, sizes and times of its files: the same as long as nobody touches it.
         eopf: which eopf made it; None where it cannot be opened.
+        digest: SHA-256 of its root metadata; empty where it cannot be opened.
     """
 
     identity: Identity
     eopf: str | None
+    digest: str
 
 
 @dataclass(frozen=True)
@@ -187,7 +190,8 @@ def _product(path: Path) -> SeenProduct:
     ]
     identity = frozenset((name, stat.st_ino, stat.st_size, stat.st_mtime_ns) for name, stat in files)
     try:
-        eopf = json.loads((path / CONSOLIDATED).read_bytes())["metadata"][".zattrs"][MADE_BY]
+        metadata = (path / CONSOLIDATED).read_bytes()
     except FileNotFoundError:
-        eopf = None
-    return SeenProduct(identity, eopf)
+        return SeenProduct(identity, None, "")
+    eopf = json.loads(metadata)["metadata"][".zattrs"][MADE_BY]
+    return SeenProduct(identity, eopf, sha256(metadata).hexdigest())

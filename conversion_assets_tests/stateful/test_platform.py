@@ -511,12 +511,14 @@ class PlatformMachine(RuleBasedStateMachine):
 
     def _expected_of_product(self, state: OrderState, step: int) -> Expected:
         if step == DESCRIBE:
-            product = path_of(self._world.line.record_of(state.key, CONVERT).uri)
-            return Expected(None if self._model.stands(product) else ErrorClass.PERMANENT)
+            made = self._world.line.record_of(state.key, CONVERT)
+            is_there = self._model.is_recorded(path_of(made.uri), made.metadata_sha256)
+            return Expected(None if is_there else ErrorClass.PERMANENT)
         record = self._world.line.record_of(state.key, DESCRIBE)
         product = path_of(record.product_uri)
         family = Family(record.order.owner, record.collection, record.item["id"])
-        failure = None if self._model.stands(product) else ErrorClass.PERMANENT
+        is_there = self._model.is_recorded(product, record.metadata_sha256)
+        failure = None if is_there else ErrorClass.PERMANENT
         return Expected(failure, family, product)
 
     def _settle(self, state: OrderState, step: int, outcome: Record | Failed, expected: Expected) -> None:
