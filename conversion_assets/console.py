@@ -15,7 +15,12 @@ from rich.status import Status
 from rich.text import Text
 
 from conversion_assets.figures import Row
-from conversion_assets.resources.quarantine import QuarantinedOrder, QuarantineStatus
+from conversion_assets.resources.quarantine import (
+    EVIDENCE_COPY,
+    MOVED_FROM,
+    QuarantinedOrder,
+    QuarantineStatus,
+)
 from conversion_assets.running import FAILED, PUBLISHED, Listener, OrderResult
 from conversion_assets.standing import SkippedInput, Standing
 
@@ -148,6 +153,7 @@ class Console:
             "order": record.key,
             "class": record.error_class.value,
             "reason": f"{record.subject}: {record.rule}",
+            "evidence": record.evidence_now,
             "way out": record.way_out,
             "status": record.status.value,
             "step": record.step,
@@ -158,7 +164,11 @@ class Console:
             "run": record.run_id,
             "source": record.order.derived_from,
             "owner": record.order.owner,
-            **{f"evidence {name}": fact for name, fact in record.evidence.items()},
+            **{
+                f"evidence {name}": fact
+                for name, fact in record.evidence.items()
+                if name not in (EVIDENCE_COPY, MOVED_FROM)
+            },
         }
         for name, fact in facts.items():
             if fact:

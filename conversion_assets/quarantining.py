@@ -135,10 +135,11 @@ def tell_of(instance: dg.DagsterInstance, key: str, what: str, said: str) -> Non
 def _quarantined(record: QuarantinedOrder) -> dg.AssetMaterialization:
     facts = {name: fact for name, fact in record.evidence.items() if name != EVIDENCE_COPY}
     copy = record.evidence.get(EVIDENCE_COPY)
+    where = f" Its evidence is {record.evidence_now}." if record.evidence_now else ""
     return dg.AssetMaterialization(
         asset_key=QUARANTINED_ORDER,
         partition=record.key,
-        description=record.reason,
+        description=f"{record.reason}{where}",
         metadata={
             "class": record.error_class.value,
             "reason": f"{record.subject}: {record.rule}",

@@ -90,11 +90,13 @@ def test_failure_is_a_value_with_what_the_error_said(
     assert "must hold one .SAFE or .SEN3 folder" in result.error
     assert list(result.seconds) == ["staged_safe_item"]
     assert (result.product, result.item) == (None, None)
+    evidence = settings.home / "quarantine" / "evidence" / "letters"
     assert told == [
         ("staged_safe_item", ""),
         ("staged_safe_item", "copying letters.zip"),
         ("unzipped_safe", ""),
         ("unzipped_safe", "unpacking letters.zip"),
+        ("unzipped_safe", f"the input was moved to {evidence}, as evidence"),
     ]
 
 

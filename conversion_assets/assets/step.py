@@ -17,7 +17,7 @@ from conversion_assets.partitions import safe_items
 from conversion_assets.quarantining import PUBLISHED_ITEM, keep_failure, tell_of
 from conversion_assets.records import Record
 from conversion_assets.resources.object_store import ObjectStore
-from conversion_assets.resources.quarantine import Quarantine
+from conversion_assets.resources.quarantine import EVIDENCE_COPY, Quarantine
 from conversion_assets.run_failures import RunFailure
 from conversion_assets.run_traces import step_traced
 from conversion_assets.tracing import note
@@ -118,6 +118,8 @@ def _keep(
         evidence = quarantine.take_evidence(
             context.partition_key, store.staging_folder(context.partition_key)
         )
+        if copy := evidence.get(EVIDENCE_COPY):
+            context.log.info("the input was moved to %s, as evidence", copy)
     failure = RunFailure.of(error, context.asset_key.to_user_string())
     keep_failure(context.instance, quarantine, context.run, failure, evidence)
 

@@ -19,7 +19,7 @@ from conversion_assets.resources.file_exchange import write_whole
 from conversion_assets.resources.staging import UNZIPPED
 
 LONGEST_TEXT = 4000
-EVIDENCE_COPY = "copy"
+EVIDENCE_COPY, MOVED_FROM = "copy", "moved from"
 
 Evidence = dict[str, str | int]
 
@@ -47,8 +47,8 @@ class QuarantinedOrder(BaseModel):
         when: when it failed last.
         attempts: how many runs failed.
         product_type: EOPF product type, where its name tells.
-        evidence: of a poisoned input: ``copy``, where it lies, with ``files``, ``bytes`` and, of an archive,
-            ``sha256``.
+        evidence: of a poisoned input: ``copy``, where it lies, and ``moved from``, where it lay when it was
+            refused; with ``files``, ``bytes`` and, of an archive, ``sha256``.
         status: ``quarantined``, or ``replayed`` as long as a replay has not ended.
         replay_asked: when a replay through the run queue was asked for.
     """
@@ -75,6 +75,15 @@ class QuarantinedOrder(BaseModel):
     def reason(self) -> str:
         """What a person is told."""
         return f"{self.subject}: {self.rule}. {self.way_out}"
+
+    @property
+    def evidence_now(self) -> str | None:
+        """Where the evidence is now: the reason names where it was; None where there was none."""
+        if not self.evidence:
+            return None
+        copy, former = self.evidence.get(EVIDENCE_COPY), self.evidence.get(MOVED_FROM)
+        moved = f", moved there from {former}" if former else ""
+        return f"now in {copy}{moved}" if copy else "no longer kept"
 
 
 class Quarantine(dg.ConfigurableResource, ABC):  # type: ignore[type-arg] # the resource provides itself
@@ -213,7 +222,7 @@ class QuarantineFolder(Quarantine):
             return {}
         kept.parent.mkdir(parents=True, exist_ok=True)
         staged.rename(kept)
-        return _described(kept)
+        return {**_described(kept), MOVED_FROM: str(staged)}
 
     def discard_evidence(self, key: str) -> None:
         """See ``Quarantine.discard_evidence``."""

@@ -102,6 +102,9 @@ def test_poisoned_order_is_shown_with_reason_evidence_and_time(
         "first failed",
     ):
         assert words in shown
+    staged, now = settings.home / "staging" / poisoned.key, poisoned.evidence["copy"]
+    assert str(staged) in poisoned.subject
+    assert f"evidence        now in {now}, moved there from {staged}" in shown
     (document,) = map(json.loads, command(settings, "list", "--json").stdout.splitlines())
     assert QuarantinedOrder.model_validate(document) == poisoned
     assert json.loads(command(settings, "show", poisoned.key, "--json").stdout) == document
@@ -111,6 +114,18 @@ def test_poisoned_order_is_shown_with_reason_evidence_and_time(
     assert (copy / source.name).read_bytes() == source.read_bytes()
     assert poisoned.evidence["bytes"] == source.stat().st_size
     assert list((settings.home / "staging").iterdir()) == []
+
+
+def test_event_of_a_quarantined_order_tells_where_the_evidence_is_now(
+    settings: Settings, poisoned: QuarantinedOrder
+) -> None:
+    with open_instance(settings) as instance:
+        event = instance.get_latest_materialization_event(QUARANTINED_ORDER)
+    shown = event.asset_materialization if event else None
+    assert shown is not None
+    assert shown.description == f"{poisoned.reason} Its evidence is {poisoned.evidence_now}."
+    assert shown.metadata["evidence"].value == poisoned.evidence["copy"]
+    assert shown.metadata["evidence moved from"].value == poisoned.evidence["moved from"]
 
 
 @pytest.mark.parametrize(

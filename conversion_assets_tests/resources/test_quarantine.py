@@ -77,6 +77,7 @@ def test_one_copy_of_the_input_is_kept_and_described(quarantine: QuarantineFolde
     assert not staged.exists()
     copy = Path(str(evidence.pop("copy")))
     assert [path.name for path in copy.iterdir()] == ["X.zip"]
+    assert evidence.pop("moved from") == str(staged)
     assert evidence == {"files": 1, "bytes": 5, "sha256": hashlib.sha256(b"X.zip").hexdigest()}
 
 
@@ -105,14 +106,18 @@ def test_nothing_staged_is_no_evidence(quarantine: QuarantineFolder, tmp_path: P
 
 
 def test_evidence_expires_and_its_record_stays(quarantine: QuarantineFolder, staged: Path) -> None:
-    quarantine.keep(record(evidence=quarantine.take_evidence("X", staged)))
+    taken = record(evidence=quarantine.take_evidence("X", staged))
+    assert taken.evidence_now == f"now in {quarantine.root}/evidence/X, moved there from {staged}"
+    quarantine.keep(taken)
     assert quarantine.evidence_expired(FIRST + timedelta(days=1)) == []
     assert quarantine.evidence_expired(FIRST + timedelta(days=3)) == ["X"]
     quarantine.discard_evidence("X")
     assert quarantine.evidence_expired(FIRST + timedelta(days=3)) == []
     kept = quarantine.find("X")
     assert kept is not None
-    assert set(kept.evidence) == {"files", "bytes", "sha256"}
+    assert set(kept.evidence) == {"files", "bytes", "sha256", "moved from"}
+    assert kept.evidence_now == "no longer kept"
+    assert record().evidence_now is None
 
 
 def test_evidence_without_a_record_is_expired(quarantine: QuarantineFolder, staged: Path) -> None:
