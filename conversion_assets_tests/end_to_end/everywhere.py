@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -258,6 +259,9 @@ def run_command(
 
     Returns:
         How the command ended, and what others could see of its processes.
+
+    Raises:
+        subprocess.TimeoutExpired: its time was over; it was ended, with all that it started.
     """
     options = ["--json", "--owner", OWNER, "--collection", COLLECTION]
     with (
@@ -267,10 +271,15 @@ def run_command(
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            start_new_session=True,
         ) as process,
         watching(process.pid) as seen,
     ):
-        stdout, stderr = process.communicate(timeout=seconds)
+        try:
+            stdout, stderr = process.communicate(timeout=seconds)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)  # a conversion has a session of its own, and ends with it
+            raise
     return Ended(code=process.returncode, stdout=stdout, stderr=stderr), seen
 
 

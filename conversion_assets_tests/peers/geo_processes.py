@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -23,7 +23,12 @@ from conversion_assets.zarr.conversion import ConversionRequest
 from conversion_assets.zarr.process import ProcessLimits, run_conversion
 
 START_SECONDS = 60
-SERVER = "import sys, pygeoapi.flask_app as f; f.APP.run('127.0.0.1', int(sys.argv[1]), threaded=True)"
+SERVER = """
+import sys
+from pygeoapi.flask_app import APP
+from werkzeug.serving import make_server
+make_server("127.0.0.1", 0, APP, threaded=True, fd=int(sys.argv[1])).serve_forever()
+"""
 METADATA = {
     "version": "1.0.0",
     "title": "a process of the tests",
@@ -101,11 +106,28 @@ def serving_processes(folder: Path) -> Iterator[str]:
 
     Yields:
         Its URL.
+
+    Raises:
+        RuntimeError: it ended or did not serve in time; its log stands in the text.
     """
-    with socket.create_server(("127.0.0.1", 0)) as reserved:
-        port = reserved.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
     (folder / "results").mkdir()
+    with _started(folder) as (url, server):
+        try:
+            _wait_for(url, server, folder / "log")
+            yield url
+        finally:
+            with suppress(psutil.NoSuchProcess):
+                family = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
+                for process in family:
+                    process.kill()
+            shutil.rmtree(folder / "results")
+
+
+@contextmanager
+def _started(folder: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """Start the server on a socket that is handed to it: nobody else can answer there."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    url = f"http://127.0.0.1:{listening.getsockname()[1]}"
     (folder / "config.yml").write_text(json.dumps(_configuration(folder, url)))  # JSON is YAML
     (folder / "openapi.yml").write_text(json.dumps({"openapi": "3.0.2", "paths": {}}))
     environment = {
@@ -113,37 +135,32 @@ def serving_processes(folder: Path) -> Iterator[str]:
         "PYGEOAPI_CONFIG": str(folder / "config.yml"),
         "PYGEOAPI_OPENAPI": str(folder / "openapi.yml"),
     }
-    with (
-        (folder / "log").open("wb") as log,
-        subprocess.Popen(
-            [sys.executable, "-c", SERVER, str(port)],
+    with (folder / "log").open("wb") as log, listening:
+        server = subprocess.Popen(
+            [sys.executable, "-c", SERVER, str(listening.fileno())],
             env=environment,
             stdout=log,
             stderr=log,
             start_new_session=True,
-        ) as server,
-    ):
-        try:
-            _wait_for(url, server, folder / "log")
-            yield url
-        finally:
-            family = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
-            for process in family:
-                process.kill()
-            shutil.rmtree(folder / "results")
+            pass_fds=[listening.fileno()],
+        )
+    with server:
+        yield url, server
 
 
 def _wait_for(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + START_SECONDS
-    while True:
-        try:
-            httpx.get(f"{url}/processes", params={"f": "json"}, timeout=START_SECONDS).raise_for_status()
-        except httpx.TransportError:
-            if server.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(log.read_text()) from None
-            time.sleep(0.1)
-        else:
-            return
+    while not _serves(url):
+        if server.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(log.read_text())
+        time.sleep(0.1)
+
+
+def _serves(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/processes", params={"f": "json"}, timeout=START_SECONDS).is_success
+    except httpx.TransportError:
+        return False
 
 
 def _configuration(folder: Path, url: str) -> dict[str, Any]:
