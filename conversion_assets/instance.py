@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import sqlalchemy
@@ -15,6 +18,7 @@ import sqlalchemy.exc
 import yaml
 
 from conversion_assets.connections import keep_connections
+from conversion_assets.dagster_yaml import Template
 from conversion_assets.errors import PermanentError, TransientError
 from conversion_assets.quarantining import keep_failed_run
 from conversion_assets.resources.file_exchange import write_whole
@@ -23,6 +27,7 @@ from conversion_assets.run_marks import lives, process_of
 from conversion_assets.run_traces import PARTITION_TAG
 from conversion_assets.settings import Settings
 
+LOG = logging.getLogger(__name__)
 SECONDS_TO_MARK = 300
 """A run marks its process within a second; the rest is for clocks that disagree."""
 LONGEST_REASON = 300
@@ -36,15 +41,9 @@ IN_PROGRESS = [
 
 POSTGRES_VARIABLE = "CONVERSION_ASSETS_DAGSTER_POSTGRES_URL"
 POSTGRES_SCHEME = "postgresql+psycopg2://"  # a plain postgresql:// means another driver to SQLAlchemy 2.1
-POSTGRES = f"""\
-storage:
-  postgres:
-    postgres_url:
-      env: {POSTGRES_VARIABLE}
-"""
+POSTGRES = {"postgres": {"postgres_url": {"env": POSTGRES_VARIABLE}}}
 
 CONFIGURATION = """\
-# Made once by conversion-assets; yours to change.
 telemetry:
   enabled: false
 nux:
@@ -83,8 +82,13 @@ retention:
 """
 
 
+TEMPLATE = Template(CONFIGURATION, version("conversion-assets"))
+
+
 def prepare_home(settings: Settings) -> None:
     """Make the folders that people look for, and Dagster's configuration where there is none.
+
+    A configuration that an earlier version wrote and nobody changed is renewed.
 
     The history of runs goes to SQLite, or to PostgreSQL where ``CONVERSION_ASSETS_DAGSTER_POSTGRES_URL`` is
     set; the configuration names the variable and never holds its value.
@@ -92,13 +96,16 @@ def prepare_home(settings: Settings) -> None:
     Raises:
         PermanentError: the home cannot be written to, or its configuration and the variable disagree.
     """
-    configuration = settings.dagster_home / "dagster.yaml"
+    configuration = _configuration(settings)
     try:
         for folder in (settings.home / "inbox", settings.dagster_home):
             folder.mkdir(parents=True, exist_ok=True)
         if not configuration.exists():
             write_whole(configuration, configuration_text(settings).encode())
         text = configuration.read_text()
+        if (renewed := TEMPLATE.renewed(text)) != text:
+            write_whole(configuration, renewed.encode())
+            LOG.warning("%s was written by an earlier version; it is renewed", configuration)
     except OSError as error:
         raise PermanentError(
             settings.home, f"it cannot be used as home ({error.strerror})", "Name another one with --home."
@@ -108,13 +115,33 @@ def prepare_home(settings: Settings) -> None:
 
 def configuration_text(settings: Settings) -> str:
     """Give ``dagster.yaml`` as the environment and the settings ask for it."""
-    storage = POSTGRES if os.environ.get(POSTGRES_VARIABLE) else ""
-    return f"{CONFIGURATION}{storage}{_compute_logs(settings)}"
+    storage = {"storage": POSTGRES} if os.environ.get(POSTGRES_VARIABLE) else {}
+    return TEMPLATE.written({**storage, **_compute_logs(settings)})
 
 
-def _compute_logs(settings: Settings) -> str:
+def overlooked_configuration(settings: Settings) -> str | None:
+    """Tell what a changed ``dagster.yaml`` lacks that this version would write; None where there is nothing.
+
+    Args:
+        settings: whose home, which is prepared.
+    """
+    configuration = _configuration(settings)
+    if not (names := TEMPLATE.overlooked(configuration.read_text())):
+        return None
+    return (
+        f"{configuration} is kept as somebody changed it; this version would write otherwise:"
+        f" {', '.join(names)}. Remove the file, and it is made anew; or take over what is wanted and let its"
+        f" first line be '{TEMPLATE.first_line}'"
+    )
+
+
+def _configuration(settings: Settings) -> Path:
+    return settings.dagster_home / "dagster.yaml"
+
+
+def _compute_logs(settings: Settings) -> dict[str, Any]:
     if settings.dagster_logs_bucket is None:
-        return ""
+        return {}
     place = {
         "bucket": settings.dagster_logs_bucket,
         "prefix": "dagster",
@@ -126,7 +153,7 @@ def _compute_logs(settings: Settings) -> str:
         "class": "S3ComputeLogManager",
         "config": {name: value for name, value in place.items() if value is not None},
     }
-    return yaml.safe_dump({"compute_logs": manager}, sort_keys=False)
+    return {"compute_logs": manager}
 
 
 def _require_same_storage(configuration: Path, text: str) -> None:
@@ -166,7 +193,7 @@ def open_instance(settings: Settings) -> dg.DagsterInstance:
             instance = dg.DagsterInstance.from_config(str(settings.dagster_home))
     except (dg.DagsterError, yaml.YAMLError) as error:
         raise PermanentError(
-            settings.dagster_home / "dagster.yaml",
+            _configuration(settings),
             f"Dagster cannot use this configuration ({_short(error)})",
             "Mend the file, or remove it: it is then made anew.",
         ) from error

@@ -18,7 +18,13 @@ from typing import TextIO
 import click
 import httpx
 
-from conversion_assets.instance import close_abandoned_runs, environment, open_instance, workspace_arguments
+from conversion_assets.instance import (
+    close_abandoned_runs,
+    environment,
+    open_instance,
+    overlooked_configuration,
+    workspace_arguments,
+)
 from conversion_assets.quarantining import quarantine_of
 from conversion_assets.settings import Settings
 
@@ -43,6 +49,8 @@ def serve(settings: Settings, port: int) -> int:
     """
     with open_instance(settings) as instance:
         close_abandoned_runs(instance, quarantine_of(settings))
+    if overlooked := overlooked_configuration(settings):
+        click.echo(f"note {overlooked}", err=True)
     port = free_port(port)
     programs = Path(sys.executable).parent
     where = workspace_arguments()

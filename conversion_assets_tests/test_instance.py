@@ -14,6 +14,7 @@ import psutil
 import pytest
 import yaml
 
+from conversion_assets.dagster_yaml import Template
 from conversion_assets.errors import ErrorClass, PermanentError, TransientError
 from conversion_assets.instance import (
     POSTGRES_VARIABLE,
@@ -22,6 +23,7 @@ from conversion_assets.instance import (
     configuration_text,
     environment,
     open_instance,
+    overlooked_configuration,
     workspace_arguments,
 )
 from conversion_assets.orders import Order
@@ -52,6 +54,40 @@ def test_home_is_made_and_nothing_in_it_is_overwritten(settings: Settings) -> No
     with open_instance(settings) as instance:
         assert not instance.run_retries_enabled
     assert "run_queue" not in configuration.read_text()
+
+
+def test_configuration_of_an_earlier_version_is_renewed_once_and_told(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with monkeypatch.context() as earlier:
+        earlier.setattr("conversion_assets.instance.TEMPLATE", Template("telemetry: {enabled: false}", "0"))
+        with open_instance(settings) as instance:
+            assert not instance.run_retries_enabled
+    for _ in range(2):
+        with open_instance(settings) as instance:
+            assert instance.run_retries_enabled
+    assert [record.getMessage() for record in caplog.records if "renewed" in record.getMessage()] == [
+        f"{settings.dagster_home}/dagster.yaml was written by an earlier version; it is renewed"
+    ]
+    assert (settings.dagster_home / "dagster.yaml").read_text() == configuration_text(settings)
+    assert overlooked_configuration(settings) is None
+
+
+def test_what_a_changed_configuration_lacks_is_told_and_it_stays(settings: Settings) -> None:
+    configuration = settings.dagster_home / "dagster.yaml"
+    configuration.parent.mkdir(parents=True)
+    changed = "telemetry:\n  enabled: false\nrun_monitoring:\n  enabled: false\n"
+    configuration.write_text(changed)
+    with open_instance(settings):
+        assert configuration.read_text() == changed
+    told = overlooked_configuration(settings)
+    assert told is not None
+    names = told.partition("otherwise: ")[2].partition(". ")[0].split(", ")
+    assert {"run_retries", "run_monitoring.enabled", "run_monitoring.poll_interval_seconds"} <= set(names)
+    assert "telemetry.enabled" not in names
+    first_line = told.rpartition("be ")[2].strip("'")
+    configuration.write_text(f"{first_line}\n{changed}")
+    assert overlooked_configuration(settings) is None
 
 
 def test_same_order_runs_once_at_a_time(settings: Settings) -> None:

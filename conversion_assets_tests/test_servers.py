@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import signal
 import socket
 from collections.abc import Callable, Iterator, Mapping
@@ -12,7 +14,9 @@ import dagster as dg
 import httpx
 import psutil
 import pytest
+from click.testing import CliRunner
 
+from conversion_assets.cli import main
 from conversion_assets.instance import open_instance
 from conversion_assets.servers import HOST, free_port
 from conversion_assets.settings import Settings
@@ -60,6 +64,22 @@ def command_lines(processes: list[psutil.Process]) -> str:
 
 def require_gone(processes: list[psutil.Process]) -> None:
     wait_for("the end of what it started", lambda: not still_alive(processes), SECONDS_TO_VANISH)
+
+
+def test_entries_that_a_changed_configuration_lacks_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("CONVERSION_ASSETS_HOME", "DAGSTER_HOME"):  # what a command sets ends with the test
+        monkeypatch.setenv(name, os.environ.get(name, ""))
+    dagster_home = Settings(home=tmp_path).dagster_home
+    dagster_home.mkdir()
+    (dagster_home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    with (dagster_home / "ui.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # as if it were running already
+        ended = CliRunner(mix_stderr=False).invoke(main, ["ui", "--home", str(tmp_path)])
+    assert "already running" in ended.stderr
+    assert f"note {dagster_home}/dagster.yaml is kept as somebody changed it" in ended.stderr
+    assert "run_retries" in ended.stderr
 
 
 def test_interrupted_it_ends_everything_it_started(start: StartInterface, tmp_path: Path) -> None:
