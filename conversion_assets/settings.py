@@ -148,6 +148,9 @@ class Settings(BaseSettings):
             set.
         upkeep_mends: whether the schedule ``reconcile`` puts right what it finds, or only tells.
         upkeep_settle_hours: what changed within it is left alone by ``reconcile``.
+        reconcile_cron: when the schedule ``reconcile`` runs, in UTC: minute, hour, day, month, weekday.
+        retire_cron: when ``retire_published`` runs.
+        prune_cron: when ``prune_history`` runs.
         retire_days: after which the partition key of a published order goes.
         history_days: after which runs go of which nothing is needed.
         staging_slots: runs that may stage at the same time; 0 for any number.
@@ -251,6 +254,9 @@ class Settings(BaseSettings):
     completeness_percent: float | None = Field(default=None, gt=0, le=100)
     upkeep_mends: bool = True
     upkeep_settle_hours: float = Field(default=24, ge=0)
+    reconcile_cron: str = "17 1 * * *"
+    retire_cron: str = "17 3 * * *"
+    prune_cron: str = "17 4 * * *"
     retire_days: float = Field(default=30, ge=0)
     history_days: float = Field(default=90, ge=0)
     staging_slots: int = Field(default=0, ge=0)

@@ -11,13 +11,14 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from conversion_assets.errors import OrderError
 from conversion_assets.resources.bucket_rules import BucketRules
 from conversion_assets.resources.catalogue import Catalogue
 from conversion_assets.resources.object_store import ObjectStore
 from conversion_assets.resources.quarantine import Quarantine
 from conversion_assets.resources.staging import Staging
 from conversion_assets.run_marks import mark_run
-from conversion_assets.settings import Settings
+from conversion_assets.settings import PREFIX, Settings
 from conversion_assets.upkeep.findings import Findings, Outcome
 from conversion_assets.upkeep.live_orders import LiveOrders
 from conversion_assets.upkeep.mending import mend
@@ -160,25 +161,38 @@ UPKEEP_JOBS = (reconcile, retire_published, prune_history)
 
 
 def upkeep_schedules(settings: Settings) -> tuple[dg.ScheduleDefinition, ...]:
-    """Give the schedules of all upkeep: each day, at different times, in UTC.
+    """Give the schedules of all upkeep, in UTC.
 
     Args:
-        settings: say what is old, and whether the schedule mends.
+        settings: say when, what is old, and whether the schedule mends.
+
+    Raises:
+        OrderError: a time is none.
     """
     mends = {"dry_run": not settings.upkeep_mends, "settle_hours": settings.upkeep_settle_hours}
     return (
-        _daily(reconcile, "17 1 * * *", mends),
-        _daily(retire_published, "17 3 * * *", {"days": settings.retire_days}),
-        _daily(prune_history, "17 4 * * *", {"days": settings.history_days}),
+        _schedule(reconcile, "reconcile_cron", settings, mends),
+        _schedule(retire_published, "retire_cron", settings, {"days": settings.retire_days}),
+        _schedule(prune_history, "prune_cron", settings, {"days": settings.history_days}),
     )
 
 
-def _daily(job: dg.JobDefinition, cron: str, config: dict[str, Any]) -> dg.ScheduleDefinition:
-    return dg.ScheduleDefinition(
-        name=job.name,
-        job=job,
-        cron_schedule=cron,
-        run_config={"ops": {STEPS[job.name]: {"config": config}}},
-        default_status=dg.DefaultScheduleStatus.RUNNING,
-        description=job.description,
-    )
+def _schedule(
+    job: dg.JobDefinition, setting: str, settings: Settings, config: dict[str, Any]
+) -> dg.ScheduleDefinition:
+    cron: str = getattr(settings, setting)
+    try:
+        return dg.ScheduleDefinition(
+            name=job.name,
+            job=job,
+            cron_schedule=cron,
+            run_config={"ops": {STEPS[job.name]: {"config": config}}},
+            default_status=dg.DefaultScheduleStatus.RUNNING,
+            description=job.description,
+        )
+    except dg.DagsterInvalidDefinitionError as error:
+        raise OrderError(
+            f"{PREFIX}{setting.upper()}",
+            f"{cron!r} is no time that a schedule can have",
+            "Write five fields such as '17 1 * * *'.",
+        ) from error

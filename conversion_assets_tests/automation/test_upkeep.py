@@ -17,6 +17,7 @@ from dagster._core.scheduler.instigation import TickStatus
 from conversion_assets.automation.upkeep import PRUNE, RECONCILE, RETIRE, STEPS, UPKEEP_TAG
 from conversion_assets.cli import main
 from conversion_assets.definitions import build_definitions
+from conversion_assets.errors import OrderError
 from conversion_assets.instance import open_instance
 from conversion_assets.ordering import Wishes, orders_from
 from conversion_assets.partitions import safe_items
@@ -118,6 +119,19 @@ def test_schedules_run_once_a_day_one_after_the_other_and_as_the_settings_say(se
     config = schedules[RECONCILE].evaluate_tick(dg.build_schedule_context()).run_requests
     assert config
     assert config[0].run_config["ops"][STEPS[RECONCILE]]["config"] == {"dry_run": True, "settle_hours": 0.0}
+
+
+def test_schedules_run_when_the_settings_say(settings: Settings) -> None:
+    changed = settings.model_copy(update={"reconcile_cron": "0 2 * * 7", "prune_cron": "@weekly"})
+    definitions = build_definitions(changed)
+    crons = [definitions.resolve_schedule_def(name).cron_schedule for name in (RECONCILE, RETIRE, PRUNE)]
+    assert crons == ["0 2 * * 7", settings.retire_cron, "@weekly"]
+
+
+@pytest.mark.parametrize("cron", ["", "daily", "61 * * * *", "* * * * * *"])
+def test_time_that_no_schedule_can_have_is_told_with_its_variable(settings: Settings, cron: str) -> None:
+    with pytest.raises(OrderError, match=r"CONVERSION_ASSETS_RETIRE_CRON: .* is no time"):
+        build_definitions(settings.model_copy(update={"retire_cron": cron}))
 
 
 def test_ticks_are_purged_and_upkeep_is_one_at_a_time(settings: Settings) -> None:
