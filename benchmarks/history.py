@@ -1,18 +1,23 @@
-"""The web interface over a long history: how long its own queries take.
+"""The web interface and a selection for a backfill over a long history: how long they take.
 
 Usage: ``python -m benchmarks.history --live 50000 --retired 1000000 --storage postgres``. One order is made
 by the real way, the others are copies of its rows (``past_orders``). Then Chromium opens the asset graph, the
 partitions of an asset and the list of runs in a real ``dagster-webserver``; what it asked for is asked again,
-several times, by one client. What was measured goes to standard output as JSON.
+several times, by one client. Before the retired orders are written, the command chooses the live ones for a
+backfill: none of them is stale, then, for another version of eopf, all. What was measured goes to standard
+output as JSON.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -37,7 +42,11 @@ from conversion_assets.settings import Settings
 from conversion_assets_tests.end_to_end.browser import chromium, open_page
 from conversion_assets_tests.services.processes import HOST, answers, free_port, serving
 
-WEBSERVER = Path(sys.executable).parent / "dagster-webserver"
+WEBSERVER = Path(sys.executable).with_name("dagster-webserver")
+COMMAND = Path(sys.executable).with_name("conversion-assets")
+ORDERS = re.compile(r"^(\d+) orders, ", re.MULTILINE)
+STALE = {"none is stale": {}, "all are stale": {"CONVERSION_ASSETS_CONVERTER_EOPF_VERSION": "99"}}
+KIBIBYTE, MEGABYTE = 1024, 1_000_000
 PAGES = {
     "asset graph": "/locations/benchmarks.code_location/asset-groups/conversion",
     "partition status": "/assets/zarr_product?view=partitions",
@@ -61,15 +70,25 @@ def main(live: int, retired: int, storage: str, repeats: int) -> None:
             model = _real_order(instance, settings)
             started = time.monotonic()
             write_past(instance, model, range(live), live=True)
-            write_past(instance, model, range(live, live + retired), live=False)
             seconds = time.monotonic() - started
+            chosen = _choose_stale(settings)
+            started = time.monotonic()
+            write_past(instance, model, range(live, live + retired), live=False)
+            seconds += time.monotonic() - started
             runs = instance.get_runs_count()
         found = _ask(settings, repeats)
     asked = {"live": live, "retired": retired, "storage": storage, "repeats": repeats, "runs": runs}
     loads = {"load before and after": [before, load()]}
     click.echo(
         json.dumps(
-            {"asked": asked, "s to write": round(seconds, 1), **found, **loads, "machine": machine()},
+            {
+                "asked": asked,
+                "s to write": round(seconds, 1),
+                "backfill --stale --dry-run": chosen,
+                **found,
+                **loads,
+                "machine": machine(),
+            },
             indent=1,
         )
     )
@@ -90,6 +109,27 @@ def _real_order(instance: dg.DagsterInstance, settings: Settings) -> Model:
     run_order(definitions, instance, order, reconvert=False, listener=lambda *_: None)
     (run,) = instance.get_runs()
     return Model(run.run_id, order.key)
+
+
+def _choose_stale(settings: Settings) -> dict[str, dict[str, float]]:
+    """Let the command choose the stale orders, when none is and when all are; a process each time."""
+    return {name: _chosen(settings, told) for name, told in STALE.items()}
+
+
+def _chosen(settings: Settings, told: Mapping[str, str]) -> dict[str, float]:
+    command = [str(COMMAND), "backfill", "--stale", "--dry-run", "--home", str(settings.home)]
+    started = time.perf_counter()
+    with subprocess.Popen(  # noqa: S603 - our own command, no shell
+        command, env={**environment(settings), **told}, stderr=subprocess.PIPE, text=True
+    ) as process:
+        said = process.stderr.read() if process.stderr else ""
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    seconds = time.perf_counter() - started
+    if process.returncode or not (found := ORDERS.search(said)):
+        raise click.ClickException(said)
+    peak = used.ru_maxrss * KIBIBYTE / MEGABYTE
+    return {"orders": int(found[1]), "s": round(seconds, 2), "peak MB": round(peak, 1)}
 
 
 def _ask(settings: Settings, repeats: int) -> dict[str, Any]:
@@ -141,7 +181,7 @@ def _is_query(request: Request) -> bool:
 
 
 def _timed(client: httpx.Client, body: str, repeats: int) -> dict[str, float]:
-    """Ask again and again; the answers must be without errors."""
+    """Ask again and again, the first time told apart; the answers must be without errors."""
     milliseconds, kilobytes = [], 0.0
     for _ in range(repeats):
         started = time.perf_counter()
@@ -150,7 +190,8 @@ def _timed(client: httpx.Client, body: str, repeats: int) -> dict[str, float]:
         kilobytes = len(answer.content) / 1000
         if "errors" in answer.raise_for_status().json():
             raise click.ClickException(answer.text[:500])
-    return {"first ms": round(milliseconds[0], 1), **spread(milliseconds, 1), "kB": round(kilobytes, 1)}
+    first, *others = milliseconds
+    return {"first ms": round(first, 1), **spread(others or [first], 1), "kB": round(kilobytes, 1)}
 
 
 if __name__ == "__main__":

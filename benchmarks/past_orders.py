@@ -1,8 +1,8 @@
 """A long history at once: the rows of one real order, written again for orders that never were.
 
 The rows are copied inside the database (``INSERT ... SELECT``) with another key and another run, since an
-order by the real way takes about a second. Copied are the materializations, the run and its tags; pictures
-and tables of the metadata are left out, for they are tens of kilobytes an order.
+order by the real way takes about a second. Copied are the materializations with their data versions, the run
+and its tags; pictures and tables of the metadata are left out, for they are tens of kilobytes an order.
 """
 
 from __future__ import annotations
@@ -14,7 +14,11 @@ from typing import Any
 import dagster as dg
 import sqlalchemy as sa
 from dagster._core.storage.event_log import SqlEventLogStorage
-from dagster._core.storage.event_log.schema import DynamicPartitionsTable, SqlEventLogStorageTable
+from dagster._core.storage.event_log.schema import (
+    AssetEventTagsTable,
+    DynamicPartitionsTable,
+    SqlEventLogStorageTable,
+)
 from dagster._core.storage.runs import SqlRunStorage
 from dagster._core.storage.runs.schema import RunsTable, RunTagsTable
 from sqlalchemy.engine import Connection
@@ -59,6 +63,7 @@ def write_past(instance: dg.DagsterInstance, model: Model, numbers: range, *, li
         with events.index_connection() as connection:
             _number(connection, batch)
             _copy(connection, SqlEventLogStorageTable, _events(connection, model, planned=live), model)
+            _copy_event_tags(connection, model)
             if live:
                 name = str(safe_items.name)
                 key = {"partitions_def_name": name, "partition": model.key}
@@ -85,12 +90,32 @@ def _copy(connection: Connection, table: sa.Table, rows: Rows, model: Model) -> 
         connection.execute(table.insert().from_select(list(row), sa.select(*values).select_from(NUMBERS)))
 
 
+def _copy_event_tags(connection: Connection, model: Model) -> None:
+    """Give the copied materializations the tags of the real ones: among them are the data versions."""
+    events, tags = SqlEventLogStorageTable, AssetEventTagsTable
+    real, made = events.alias("real"), events.alias("made")
+    copied = (tags.c.asset_key, tags.c.key, tags.c.value, tags.c.event_timestamp)
+    chosen = (
+        sa.select(made.c.id, *copied)
+        .join_from(NUMBERS, made, made.c.partition == _numbered(model.key))
+        .join(real, (real.c.asset_key == made.c.asset_key) & (real.c.partition == model.key))
+        .join(tags, tags.c.event_id == real.c.id)
+        .where((made.c.dagster_event_type == MATERIALIZED) & (real.c.dagster_event_type == MATERIALIZED))
+    )
+    connection.execute(tags.insert().from_select(["event_id", *(column.name for column in copied)], chosen))
+
+
+def _numbered(key: str) -> sa.ColumnElement[str]:
+    """Give the key of a copy: after a point, so that the name of the product is still read from it."""
+    return sa.literal(f"{key}.", sa.Text) + sa.cast(NUMBERS.c.n, sa.Text)
+
+
 def _value(value: object, model: Model) -> sa.ColumnElement[Any]:
     if not isinstance(value, str) or not (model.key in value or model.run_id in value):
         return sa.literal(value)
-    number = sa.cast(NUMBERS.c.n, sa.Text)
-    renamed = sa.func.replace(sa.literal(value, sa.Text), model.key, sa.literal(f"{model.key}-") + number)
-    return sa.func.replace(renamed, model.run_id, sa.literal(f"{model.run_id[:20]}-") + number)
+    renamed = sa.func.replace(sa.literal(value, sa.Text), model.key, _numbered(model.key))
+    run = sa.literal(f"{model.run_id[:20]}-") + sa.cast(NUMBERS.c.n, sa.Text)
+    return sa.func.replace(renamed, model.run_id, run)
 
 
 def _events(connection: Connection, model: Model, *, planned: bool) -> Rows:

@@ -38,6 +38,8 @@ def test_orders_are_neither_lost_nor_done_twice() -> None:
 def test_queries_of_the_web_interface_are_found_and_asked_again() -> None:
     found = json.loads(run("history", "--live", "20", "--retired", "30", "--repeats", "1"))
     assert found["asked"]["runs"] == 51
+    chosen = found["backfill --stale --dry-run"]
+    assert [chosen[name]["orders"] for name in ("none is stale", "all are stale")] == [0, 21]
     for page in ("asset graph", "partition status", "run list"):
         assert found[page]
 
