@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from uuid import uuid4
 
 import httpx
@@ -12,6 +13,7 @@ from conversion_assets.resources.authentication import Authentication
 from conversion_assets.resources.catalogue import CollectionSpec
 from conversion_assets.resources.stac_api_catalogue import StacApiCatalogue
 from conversion_assets_tests.contracts.catalogue import Document, HttpBench, HttpCatalogueContract
+from conversion_assets_tests.test_catalogue_query import asked, ids
 
 
 @pytest.fixture
@@ -41,6 +43,36 @@ class TestStacFastapiPgstac(HttpCatalogueContract):
 def test_refused_item_is_told_in_the_server_s_words(bench: HttpBench) -> None:
     with pytest.raises(PermanentError, match="Geometry is required in pgstac"):
         bench.publish({**bench.item(), "geometry": None})
+
+
+@pytest.mark.parametrize(
+    ("text", "document", "found"),
+    [
+        ("eo:cloud_cover < 20", {"op": "<", "args": [{"property": "eo:cloud_cover"}, 20]}, [0, 10]),
+        (
+            "eo:cloud_cover >= 10 AND platform = 'sentinel-2a'",
+            {
+                "op": "and",
+                "args": [
+                    {"op": ">=", "args": [{"property": "eo:cloud_cover"}, 10]},
+                    {"op": "=", "args": [{"property": "platform"}, "sentinel-2a"]},
+                ],
+            },
+            [20, 40],
+        ),
+    ],
+)
+def test_query_as_text_and_as_json_selects_the_same_items(
+    text: str, document: Document, found: list[int], bench: HttpBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("conversion_assets.resources.stac_api_catalogue.PAGE", 1)  # each page asks again
+    for number, cover in enumerate((0, 10, 20, 30, 40)):
+        item = bench.item(f"C{cover:02}")
+        item["properties"] |= {"eo:cloud_cover": cover, "platform": f"sentinel-2{'ab'[number % 2]}"}
+        bench.publish(item)
+    for expression in (text, json.dumps(document)):
+        query = asked(expression=expression, collection=bench.spec.id)
+        assert ids(query, bench.catalogue) == [f"C{cover:02}" for cover in found]
 
 
 def test_connection_that_the_server_breaks_is_no_loss(bench: HttpBench) -> None:
