@@ -128,7 +128,7 @@ def start(
     **asked: Any,  # noqa: ANN401 - the fields of Asked
 ) -> None:
     """Make a backfill of the orders that meet all that is said."""
-    from conversion_assets.backfilling import Request, launch  # noqa: PLC0415 - see the package
+    from conversion_assets.backfilling import Request, keys_under_way, launch  # noqa: PLC0415 - see the package
     from conversion_assets.instance import open_instance  # noqa: PLC0415
     from conversion_assets.partitions import record_order  # noqa: PLC0415
     from conversion_assets.selecting import History  # noqa: PLC0415
@@ -141,7 +141,8 @@ def start(
         history = History(instance)
         chosen = _choose(settings, history, wanted)
         request = Request(chosen.all_keys, _assets(first, only), reconvert, title)
-        _show_chosen(history, chosen, request.assets, as_json=as_json and dry_run)
+        doubled = len(keys_under_way(instance).intersection(chosen.all_keys))
+        _show_chosen(history, chosen, request.assets, doubled, as_json=as_json and dry_run)
         if dry_run:
             return
         if chosen.all_keys and not (yes or as_json):
@@ -234,14 +235,17 @@ def _require_known(history: History, keys: list[str]) -> None:
         )
 
 
-def _show_chosen(history: History, chosen: Chosen, assets: tuple[str, ...], *, as_json: bool) -> None:
+def _show_chosen(
+    history: History, chosen: Chosen, assets: tuple[str, ...], doubled: int, *, as_json: bool
+) -> None:
     keys = chosen.all_keys
     products = history.products(keys)
     types = Counter(products[key].product_type if key in products else "unknown" for key in keys)
     retired = len(set(chosen.keys).difference(history.live))
     if as_json:
-        facts = {"orders": len(keys), "types": dict(types), "retired": retired, "lost": len(chosen.lost)}
-        click.echo(json.dumps({**facts, "assets": assets, "keys": keys, "refusals": chosen.refusals}))
+        counts = {"orders": len(keys), "retired": retired, "lost": len(chosen.lost), "under_way": doubled}
+        facts = {"types": dict(types), "assets": assets, "keys": keys, "refusals": chosen.refusals}
+        click.echo(json.dumps(counts | facts))
         return
     click.echo(f"{len(keys)} orders, each from {assets[0]} to {assets[-1]} ({len(assets)} assets)", err=True)
     for product_type, count in sorted(types.items()):
@@ -250,6 +254,11 @@ def _show_chosen(history: History, chosen: Chosen, assets: tuple[str, ...], *, a
         click.echo(f"  {retired} of them have retired and are registered again", err=True)
     if chosen.lost:
         click.echo(f"  {len(chosen.lost)} of them are ordered anew from where the catalogue says", err=True)
+    if doubled:
+        click.echo(
+            f"  {doubled} of them are in a backfill that goes on: see 'conversion-assets backfill list'",
+            err=True,
+        )
     for key in keys[:MOST_SHOWN]:
         click.echo(f"  {key}", err=True)
     if len(keys) > MOST_SHOWN:

@@ -113,6 +113,13 @@ def test_what_cannot_be_done_is_told(command: Command, arguments: list[str], wor
     assert told.stdout == ""
 
 
+def test_orders_of_a_backfill_that_goes_on_are_told(command: Command) -> None:
+    command(S2_KEY, "--yes")
+    told = command("--all", "--dry-run")
+    assert "1 of them are in a backfill that goes on: see 'conversion-assets backfill list'" in told.stderr
+    assert json.loads(command("--all", "--dry-run", "--json").stdout)["under_way"] == 1
+
+
 def test_backfill_is_cancelled_and_not_resumed_before_its_end(command: Command) -> None:
     before = made(command)
     command("--all", "--yes")
