@@ -95,11 +95,17 @@ def fault_variables(faults: Path, group: Iterable[CrashPoint]) -> dict[str, str]
     return start_variables(faults, [point.place for point in group])
 
 
-def make_quick(settings: Settings, *, runs_at_once: int = 2) -> None:
-    """Let the daemons of a home look after runs every second, and soon repeat one that was lost."""
+def make_quick(settings: Settings, *, runs_at_once: int = 2, seconds_to_start: int = 15) -> None:
+    """Let the daemons of a home look after runs every second, and soon repeat one that was lost.
+
+    Args:
+        settings: whose home.
+        runs_at_once: how many may be launched.
+        seconds_to_start: after which a run counts as lost; where none is, more than a busy machine takes.
+    """
     configuration = settings.dagster_home / "dagster.yaml"
     told = yaml.safe_load(configuration.read_text())
-    told["run_monitoring"] |= {"poll_interval_seconds": 1, "start_timeout_seconds": 15}
+    told["run_monitoring"] |= {"poll_interval_seconds": 1, "start_timeout_seconds": seconds_to_start}
     told["run_retries"]["max_retries"] = 10
     told["concurrency"]["runs"]["max_concurrent_runs"] = runs_at_once
     configuration.write_text(yaml.safe_dump(told))

@@ -54,7 +54,7 @@ def drop(archive: Path, inbox: Path) -> None:
 def test_backfill_lets_orders_go_first_and_each_has_one_result(rig: Rig, archives: list[Path]) -> None:
     settings = Settings(home=rig.home, watches=rig.home / "watches.yaml")
     (rig.home / "watches.yaml").write_text(yaml.safe_dump(INBOX))
-    make_quick(settings, runs_at_once=1)
+    make_quick(settings, runs_at_once=1, seconds_to_start=SECONDS_TO_END)
     published, new = archives[:3], archives[3]
     keys = rig.run(partial(work.order_all, sources=published))
     made = rig.run(work.backfill)

@@ -66,7 +66,7 @@ def asked_for(settings: Settings) -> Counter[tuple[str, str]]:
 @pytest.mark.timeout(400)
 def test_two_watches_on_one_source_are_one_result(rig: Rig, archives: list[Path]) -> None:
     settings = Settings(home=rig.home, watches=rig.home / "watches.yaml")
-    make_quick(settings)
+    make_quick(settings, seconds_to_start=SECONDS_TO_END)
     dropped, listed = archives[:2]
     shutil.copy(dropped, rig.home / "inbox")
     with catalogue_of(listed) as api:
