@@ -62,8 +62,9 @@ def write_past(instance: dg.DagsterInstance, model: Model, numbers: range, *, li
         batch = range(first, min(first + BATCH, numbers.stop))
         with events.index_connection() as connection:
             _number(connection, batch)
+            latest = _latest_event(connection)
             _copy(connection, SqlEventLogStorageTable, _events(connection, model, planned=live), model)
-            _copy_event_tags(connection, model)
+            _copy_event_tags(connection, model, latest)
             if live:
                 name = str(safe_items.name)
                 key = {"partitions_def_name": name, "partition": model.key}
@@ -90,19 +91,20 @@ def _copy(connection: Connection, table: sa.Table, rows: Rows, model: Model) -> 
         connection.execute(table.insert().from_select(list(row), sa.select(*values).select_from(NUMBERS)))
 
 
-def _copy_event_tags(connection: Connection, model: Model) -> None:
-    """Give the copied materializations the tags of the real ones: among them are the data versions."""
+def _latest_event(connection: Connection) -> int:
+    return int(connection.execute(sa.select(sa.func.max(SqlEventLogStorageTable.c.id))).scalar_one())
+
+
+def _copy_event_tags(connection: Connection, model: Model, after: int) -> None:
+    """Give the materializations after an event the tags of the real ones, data versions among them."""
     events, tags = SqlEventLogStorageTable, AssetEventTagsTable
-    real, made = events.alias("real"), events.alias("made")
-    copied = (tags.c.asset_key, tags.c.key, tags.c.value, tags.c.event_timestamp)
-    chosen = (
-        sa.select(made.c.id, *copied)
-        .join_from(NUMBERS, made, made.c.partition == _numbered(model.key))
-        .join(real, (real.c.asset_key == made.c.asset_key) & (real.c.partition == model.key))
-        .join(tags, tags.c.event_id == real.c.id)
-        .where((made.c.dagster_event_type == MATERIALIZED) & (real.c.dagster_event_type == MATERIALIZED))
-    )
-    connection.execute(tags.insert().from_select(["event_id", *(column.name for column in copied)], chosen))
+    of_model = (events.c.partition == model.key) & (events.c.dagster_event_type == MATERIALIZED)
+    names = ("asset_key", "key", "value", "event_timestamp")
+    real = sa.select(*(tags.c[name] for name in names)).join(events, tags.c.event_id == events.c.id)
+    for row in connection.execute(real.where(of_model)).all():
+        of_asset = (events.c.asset_key == row.asset_key) & (events.c.dagster_event_type == MATERIALIZED)
+        chosen = sa.select(events.c.id, *map(sa.literal, row)).where((events.c.id > after) & of_asset)
+        connection.execute(tags.insert().from_select(["event_id", *names], chosen))
 
 
 def _numbered(key: str) -> sa.ColumnElement[str]:
