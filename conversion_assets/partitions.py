@@ -17,6 +17,7 @@ INPUT_ITEM = dg.AssetKey("input_item")
 DAILY_REPORT = dg.AssetKey("daily_report")
 REPORT_JOB = "report"
 ORDER = "order"
+VERSION = "version"
 SKIPPED = "skipped"
 
 safe_items = dg.DynamicPartitionsDefinition(name="safe_items")
@@ -24,8 +25,14 @@ report_days = dg.DailyPartitionsDefinition(start_date="2026-01-01")
 """The days that are over, in UTC, and that can be reported on: nothing was ordered before the first."""
 
 
-def order_event(order: Order) -> dg.AssetMaterialization:
-    """Give the event that keeps an order: the input item's materialization for the order's key."""
+def order_event(order: Order, version: str | None = None) -> dg.AssetMaterialization:
+    """Give the event that keeps an order: the input item's materialization for the order's key.
+
+    Args:
+        order: what is asked for.
+        version: of the source's content, where a watch saw it: the same order of the same version asks
+            for nothing new.
+    """
     return dg.AssetMaterialization(
         asset_key=INPUT_ITEM,
         partition=order.key,
@@ -35,6 +42,7 @@ def order_event(order: Order) -> dg.AssetMaterialization:
             "source": dg.MetadataValue.url(order.derived_from),
             "owner": order.owner,
             "collection": order.target.collection or "by product type",
+            **({} if version is None else {VERSION: version}),
         },
     )
 

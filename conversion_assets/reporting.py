@@ -6,7 +6,7 @@ numbers. What is kept in memory is a line for each order of the time that is ask
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -24,8 +24,8 @@ from conversion_assets.figures import (
     Tally,
 )
 from conversion_assets.orders import Order
-from conversion_assets.partitions import INPUT_ITEM, ORDER
-from conversion_assets.selecting import ENDED_BADLY, PUBLISHED, History, name_in, name_of
+from conversion_assets.partitions import INPUT_ITEM, ORDER, VERSION
+from conversion_assets.selecting import ENDED_BADLY, PUBLISHED, History, latest_records, name_in, name_of
 
 MOST_EVENTS = 500
 INSTANT = timedelta(microseconds=1)
@@ -143,10 +143,11 @@ def _outcomes(
     types: Mapping[str, str],
 ) -> Iterator[Ordered]:
     """Say what became of orders: published since they were made, failed, or neither."""
-    open_keys = {order.key for order in orders if not _is_published(order, published)}
-    runs = History(instance).latest_runs(open_keys)
+    history, open_orders = History(instance), [one for one in orders if not _is_published(one, published)]
+    repeated = _repeated(instance, [one for one in open_orders if one.key in history.published])
+    runs = history.latest_runs({order.key for order in open_orders})
     for order in orders:
-        is_published = _is_published(order, published)
+        is_published = _is_published(order, published) or order in repeated
         yield replace(
             order,
             product_type=types.get(order.key, order.product_type),
@@ -155,17 +156,53 @@ def _outcomes(
         )
 
 
+def _repeated(instance: dg.DagsterInstance, orders: Collection[Ordered]) -> frozenset[Ordered]:
+    """Find the orders that ask only for what was published before.
+
+    A watch that has forgotten what it saw records its order once more; its run is not made a second time.
+    """
+    records = latest_records(instance, PUBLISHED, {order.key for order in orders})
+    published = {key: _when(record) for key, record in records}
+    return frozenset(
+        order
+        for order in orders
+        if _is_published(replace(order, when=_first_asked(instance, order)), published)
+    )
+
+
+def _first_asked(instance: dg.DagsterInstance, order: Ordered) -> datetime:
+    """Tell when an order was made that has only been recorded again since, of the same content."""
+    first, asked = order.when, None
+    for record in _events(instance, INPUT_ITEM, None, order.when + INSTANT, key=order.key):
+        version = _version_in(record)
+        if version is None or asked not in (None, version):
+            break
+        first, asked = _when(record), version
+    return first
+
+
+def _version_in(record: dg.EventLogRecord) -> object:
+    event = record.asset_materialization
+    return event.metadata[VERSION].value if event is not None and VERSION in event.metadata else None
+
+
 def _is_published(order: Ordered, published: Mapping[str, datetime]) -> bool:
     when = published.get(order.key)
     return when is not None and when >= order.when
 
 
 def _events(
-    instance: dg.DagsterInstance, asset: dg.AssetKey, start: datetime | None, end: datetime | None
+    instance: dg.DagsterInstance,
+    asset: dg.AssetKey,
+    start: datetime | None,
+    end: datetime | None,
+    *,
+    key: str | None = None,
 ) -> Iterator[dg.EventLogRecord]:
     """Give the materializations of an asset in a range of time, newest first; the start belongs to it."""
     selection = dg.AssetRecordsFilter(
         asset_key=asset,
+        asset_partitions=None if key is None else [key],
         after_timestamp=(start - INSTANT).timestamp() if start else None,
         before_timestamp=end.timestamp() if end else None,
     )

@@ -125,8 +125,12 @@ def input_source(watch: Watch, settings: Settings) -> InputSource:
         PermanentError: it requires credentials, and its server is none of those that are given them.
     """
     if isinstance(watch, InboxWatch):
-        folder = watch.folder or settings.home / "inbox"
-        return InboxFolder(folder=str(folder), stable_seconds=watch.stable_seconds)
+        return InboxFolder(
+            folder=str(watch.folder or settings.home / "inbox"),
+            stable_seconds=watch.stable_seconds,
+            is_made=watch.folder is None,
+            wanted=_wanted(watch),
+        )
     if isinstance(watch, S3Watch):
         return S3Prefix(
             bucket=watch.bucket,
@@ -162,7 +166,7 @@ def _stac_search(watch: StacWatch, settings: Settings) -> StacSearch:
     )
 
 
-def _wanted(watch: StacWatch | S3Watch) -> ItemFilter:
+def _wanted(watch: Watch) -> ItemFilter:
     start, end = watch.time.start, watch.time.end
     return ItemFilter(
         product_types=list(watch.product_types),

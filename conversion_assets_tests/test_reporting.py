@@ -39,8 +39,10 @@ def order_of(key: str, href: str = "s3://bucket/X.zip", published: datetime | No
     )
 
 
-def ordered(instance: dg.DagsterInstance, key: str, href: str = "s3://bucket/X.zip") -> None:
-    instance.report_runless_asset_event(order_event(order_of(key, href)))
+def ordered(
+    instance: dg.DagsterInstance, key: str, href: str = "s3://bucket/X.zip", version: str | None = None
+) -> None:
+    instance.report_runless_asset_event(order_event(order_of(key, href), version))
 
 
 def published(
@@ -100,6 +102,42 @@ def test_what_was_ordered_anew_and_is_not_published_since_is_not_published(
     assert (row_of(instance).orders, row_of(instance).published) == (1, 0)
     published(instance, "X")
     assert (row_of(instance).orders, row_of(instance).published, row_of(instance).publications) == (1, 1, 2)
+
+
+def test_what_a_watch_orders_again_though_it_was_published_is_published(instance: dg.DagsterInstance) -> None:
+    ordered(instance, "X", version="1")
+    time.sleep(0.01)
+    published(instance, "X")
+    time.sleep(0.01)
+    start = now()
+    for _ in range(2):
+        ordered(instance, "X", version="1")
+    for time_of in (around_now(), TimeRange(start, None)):
+        (row,) = tally_of(instance, time_of, everything).rows()
+        assert (row.orders, row.published) == (1, 1)
+
+
+@pytest.mark.parametrize("versions", [("1", "2"), ("1", "2", "2"), ("1", "2", "1"), ("1", None), (None, "1")])
+def test_what_a_watch_orders_anew_is_missing_until_it_is_published(
+    instance: dg.DagsterInstance, versions: tuple[str | None, ...]
+) -> None:
+    first, *others = versions
+    ordered(instance, "X", version=first)
+    published(instance, "X")
+    time.sleep(0.01)
+    for version in others:
+        ordered(instance, "X", version=version)
+    assert (row_of(instance).orders, row_of(instance).published) == (1, 0)
+    published(instance, "X")
+    assert row_of(instance).published == 1
+
+
+def test_what_was_never_published_is_missing_however_often_it_is_ordered(
+    instance: dg.DagsterInstance,
+) -> None:
+    for _ in range(3):
+        ordered(instance, "X", version="1")
+    assert (row_of(instance).orders, row_of(instance).published) == (1, 0)
 
 
 def test_an_order_of_one_day_counts_once(instance: dg.DagsterInstance) -> None:

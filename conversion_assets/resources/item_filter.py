@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
@@ -14,6 +15,7 @@ import shapely
 from pydantic import Field
 
 from conversion_assets.errors import OrderError, PoisonedInputError
+from conversion_assets.resources.input_source import Arrival
 from conversion_assets.safe.product_types import (
     all_product_types,
     product_type_of_legacy,
@@ -23,6 +25,9 @@ from conversion_assets.stac.formats import parse_date_time
 from conversion_assets.stac.geometry import footprint_from_geojson
 
 TIME_IN_NAME = re.compile(r"(?<=_)(\d{8}T\d{6})(?=_|$)")
+DOCUMENT_SUFFIXES = (".json", ".geojson")
+SPARE = 20
+"""Times as many products are looked at as are wanted at once: the watch may not be about all of them."""
 Item = Mapping[str, Any]
 
 
@@ -89,6 +94,31 @@ class ItemFilter(dg.Config):
             return Verdict(wanted=False, reason="where it was taken cannot be told from a name")
         verdict = self._type(name, None)
         return verdict if not verdict.wanted else self._time(*_times_in(name), now)
+
+    def of_document(self, text: bytes, arrival: Arrival, now: datetime) -> tuple[Verdict, Arrival]:
+        """Judge an item; of a collection, keep the features that are wanted. Orders refuse the rest.
+
+        Args:
+            text: of a STAC document, or of what is called like one.
+            arrival: where it was found.
+            now: the present, UTC.
+
+        Returns:
+            The verdict, and the arrival with the document that is to be ordered.
+        """
+        document = _document(text)
+        features = document.get("features")
+        if document.get("type") == "FeatureCollection" and isinstance(features, list):
+            judged = [(self.of_item(one, now), one) for one in features if isinstance(one, dict)]
+            wanted = [one for verdict, one in judged if verdict.wanted]
+            if not wanted and judged:
+                return judged[0][0], arrival
+            kept = json.dumps({**document, "features": wanted}).encode() if judged else text
+            return WANTED, replace(arrival, document=kept)
+        if document.get("type") != "Feature":
+            return WANTED, replace(arrival, document=text)
+        published = published_at(_mapping(document.get("properties"))) or arrival.published
+        return self.of_item(document, now), replace(arrival, document=text, published=published)
 
     def _type(self, name: str, announced: object) -> Verdict:
         if not self.product_types:
@@ -211,6 +241,14 @@ def area_of_box(box: tuple[float, ...]) -> dict[str, Any]:
     boxes = shapely.MultiPolygon([shapely.box(left, south, right, north) for left, right in sides])
     area: dict[str, Any] = shapely.geometry.mapping(boxes)
     return area
+
+
+def _document(text: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(text.decode("utf-8-sig"))
+    except (ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}
 
 
 def _mapping(value: object) -> Item:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import json
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -16,7 +15,7 @@ from pydantic import PrivateAttr
 from conversion_assets.errors import ConversionAssetsError, TransientError
 from conversion_assets.resources.inbox_folder import is_finished_name
 from conversion_assets.resources.input_source import Arrival, InputSource, Look, Skipped
-from conversion_assets.resources.item_filter import ItemFilter, Verdict, published_at
+from conversion_assets.resources.item_filter import DOCUMENT_SUFFIXES, SPARE, ItemFilter, Verdict
 from conversion_assets.resources.source_credentials import SourceCredentials
 from conversion_assets.resources.source_position import Position, mark_of
 from conversion_assets.safe.manifest import MANIFEST_NAMES
@@ -26,7 +25,6 @@ from conversion_assets.storage.access import S3Access
 from conversion_assets.storage.faults import explained
 from conversion_assets.web.addresses import HrefRules
 
-DOCUMENT_SUFFIXES = (".json", ".geojson")
 S3_ONLY = HrefRules(("s3",))
 
 
@@ -117,7 +115,7 @@ class S3Prefix(InputSource):
         if not product.name.lower().endswith(DOCUMENT_SUFFIXES):
             return self.wanted.of_name(product.name, now), arrival
         try:
-            return self._judge_document(self._read(href), arrival, now)
+            return self.wanted.of_document(self._read(href), arrival, now)
         except TransientError:
             raise
         except ConversionAssetsError as error:
@@ -126,27 +124,6 @@ class S3Prefix(InputSource):
     def _read(self, href: str) -> bytes:
         files = (self.credentials or SourceCredentials()).files(href, S3_ONLY)
         return b"".join(files.read(href, limit=MAX_DOCUMENT_BYTES + 1))
-
-    def _judge_document(self, text: bytes, arrival: Arrival, now: datetime) -> tuple[Verdict, Arrival]:
-        """Judge an item; of a collection, keep the features that are wanted. Orders refuse the rest."""
-        document = _parsed(text)
-        features = document.get("features")
-        if document.get("type") == "FeatureCollection" and isinstance(features, list):
-            judged = [(self.wanted.of_item(one, now), one) for one in features if isinstance(one, dict)]
-            wanted = [one for verdict, one in judged if verdict.wanted]
-            if not wanted and judged:
-                return judged[0][0], arrival
-            kept = json.dumps({**document, "features": wanted}).encode() if judged else text
-            return Verdict(wanted=True), _with(arrival, kept, arrival.published)
-        if document.get("type") != "Feature":
-            return Verdict(wanted=True), _with(arrival, text, arrival.published)
-        properties = document.get("properties")
-        published = published_at(properties) if isinstance(properties, dict) else None
-        return self.wanted.of_item(document, now), _with(arrival, text, published or arrival.published)
-
-
-SPARE = 20
-"""Times as many products are looked at as are wanted at once: the watch may not be about all of them."""
 
 
 @dataclass(frozen=True)
@@ -227,15 +204,3 @@ def _product_key(key: str, prefix: str) -> str | None:
             rest = "/".join(parts[number + 1 :])
             return key[: len(key) - len(rest) - 1] if number + 1 < len(parts) else None
     return key if key.lower().endswith((*ARCHIVE_SUFFIXES, *DOCUMENT_SUFFIXES)) else None
-
-
-def _with(arrival: Arrival, document: bytes, published: datetime | None) -> Arrival:
-    return Arrival(arrival.name, arrival.source, arrival.version, published, document)
-
-
-def _parsed(text: bytes) -> dict[str, Any]:
-    try:
-        document = json.loads(text.decode("utf-8-sig"))
-    except (ValueError, RecursionError):
-        return {}
-    return document if isinstance(document, dict) else {}
