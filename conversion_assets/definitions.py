@@ -18,7 +18,7 @@ from conversion_assets.automation.daily_report import daily_reports, report_of_a
 from conversion_assets.automation.failure_sensor import abandoned_runs, alert_sensor, failures
 from conversion_assets.automation.jobs import convert
 from conversion_assets.automation.replay_sensor import replays
-from conversion_assets.automation.upkeep import UPKEEP_JOBS, upkeep_schedules
+from conversion_assets.automation.upkeep import upkeep_jobs, upkeep_schedules
 from conversion_assets.automation.watch_sensor import source_of, watch_sensor
 from conversion_assets.run_traces import order_console_logger
 from conversion_assets.running import PROGRESS_LOGGER, progress_logger
@@ -41,7 +41,7 @@ def build_definitions(settings: Settings, **resource_overrides: Any) -> dg.Defin
     sources = {source_of(watch): input_source(watch, settings) for watch in watches}
     return dg.Definitions(
         assets=[*ASSETS, quarantined_order, daily_report],
-        jobs=[convert, report_of_a_day, *UPKEEP_JOBS],
+        jobs=[convert, report_of_a_day, *upkeep_jobs(settings)],
         sensors=[*map(watch_sensor, watches), failures, abandoned_runs, alert_sensor, replays],
         schedules=[daily_reports, *upkeep_schedules(settings)],
         resources=resources_for(settings) | sources | resource_overrides,

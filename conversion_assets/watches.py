@@ -23,14 +23,36 @@ from pydantic import (
     model_validator,
 )
 
-from conversion_assets.errors import ConversionAssetsError, PermanentError
+from conversion_assets.errors import ConversionAssetsError, OrderError
 from conversion_assets.orders import NO_NAMES, TargetRule, valid_identifier
 from conversion_assets.safe.product_types import all_product_types, product_type_of_legacy
 from conversion_assets.stac.geometry import footprint_from_geojson
 
 INBOX = "inbox"
 TIMES = ("updated", "published", "created")
+OUR_NAMES = frozenset(
+    {
+        "abandoned_runs",
+        "alerts",
+        "daily_reports",
+        "failures",
+        "prune_history",
+        "reconcile",
+        "replays",
+        "retire_published",
+    }
+)
+"""What the other sensors and the schedules are called: Dagster lets no two of them have one name."""
 WAY_OUT = "Mend the file; docs/watches.md tells what a watch may say."
+NO_LIST = "it must be 'watches:' and a list of them"
+WORDS = {
+    "model_type": "it must be a mapping, KEY: VALUE",
+    "model_attributes_type": "it must be a mapping, KEY: VALUE",
+    "dict_type": "it must be a mapping, KEY: VALUE",
+    "tuple_type": "it must be a list",
+    "union_tag_not_found": "kind is missing: stac, s3 or inbox",
+    "union_tag_invalid": "kind must be stac, s3 or inbox",
+}
 Longitude = Annotated[float, Field(ge=-180, le=180)]
 Latitude = Annotated[float, Field(ge=-90, le=90)]
 BoundingBox = tuple[Longitude, Latitude, Longitude, Latitude]
@@ -115,11 +137,22 @@ class _Watch(BaseModel):
     collection: TargetRule = TargetRule()
     assets: Names = ()
 
+    @field_validator("name")
+    @classmethod
+    def _not_ours(cls, name: str) -> str:
+        if name in OUR_NAMES:
+            raise ValueError(f"{name!r} is a sensor or schedule of the platform itself; choose another name")
+        return name
+
     @field_validator("collection", mode="before")
     @classmethod
     def _rule(cls, value: object, info: ValidationInfo) -> object:
+        if isinstance(value, TargetRule):
+            return value
+        if not isinstance(value, str):
+            raise ValueError("it must be COLLECTION, or TYPE=COLLECTION")  # noqa: TRY004 - pydantic's way
         names = info.context or NO_NAMES
-        return _told(lambda: TargetRule.parse(value, names)) if isinstance(value, str) else value
+        return _told(lambda: TargetRule.parse(value, names))
 
 
 class _Placed(_Watch):
@@ -131,7 +164,6 @@ class _Placed(_Watch):
         area: GeoJSON polygon or multi-polygon instead.
         time: when the products were acquired.
         oldest_days: products acquired longer ago are skipped, such as old ones that a catalogue stamps anew.
-        overlap_minutes: how late a product may become visible after the time that it carries.
     """
 
     product_types: Names = ()
@@ -139,7 +171,6 @@ class _Placed(_Watch):
     area: dict[str, Any] | None = None
     time: Period = Period()
     oldest_days: float | None = Field(default=None, gt=0)
-    overlap_minutes: float = Field(default=10, ge=0)
 
     @field_validator("product_types")
     @classmethod
@@ -168,7 +199,17 @@ class _Placed(_Watch):
         return self
 
 
-class StacWatch(_Placed):
+class _Timed(_Placed):
+    """A watch that goes by the times that its source gives.
+
+    Attributes:
+        overlap_minutes: how late a product may become visible after the time that it carries.
+    """
+
+    overlap_minutes: float = Field(default=10, ge=0)
+
+
+class StacWatch(_Timed):
     """A STAC API whose items are ordered as they appear.
 
     Attributes:
@@ -209,7 +250,7 @@ class StacWatch(_Placed):
         return names
 
 
-class S3Watch(_Placed):
+class S3Watch(_Timed):
     """A prefix of a bucket whose archives, product folders and STAC items are ordered as they appear.
 
     Attributes:
@@ -225,12 +266,12 @@ class S3Watch(_Placed):
     stable_seconds: float = Field(default=60, ge=0)
 
 
-class InboxWatch(_Watch):
+class InboxWatch(_Placed):
     """A folder of this machine whose products are ordered as they are dropped there.
 
     Attributes:
         kind: ``inbox``.
-        folder: an absolute path; by default ``inbox`` in the home.
+        folder: an absolute path, which must be there; by default ``inbox`` in the home, which is made.
         stable_seconds: for how long a product must not have changed.
     """
 
@@ -279,24 +320,22 @@ def read_watches(path: Path, type_names: Mapping[str, str] = NO_NAMES) -> tuple[
         type_names: other names of EOPF product types; see ``safe.type_mapping``.
 
     Raises:
-        PermanentError: it cannot be read, or says what it may not; each fault is told with its line.
+        OrderError: it cannot be read, or says what it may not; each fault is told with its line.
     """
     try:
         text = path.read_text(encoding="utf-8")
         tree = yaml.compose(text, Loader=yaml.SafeLoader)
         document = yaml.safe_load(text)
     except OSError as error:
-        raise PermanentError(
-            path, f"the file of watches cannot be read ({error.strerror})", WAY_OUT
-        ) from error
+        raise OrderError(path, f"the file of watches cannot be read ({error.strerror})", WAY_OUT) from error
     except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise PermanentError(path, f"it is no YAML: {_one_line(error)}", WAY_OUT) from error
+        raise OrderError(path, f"it is no YAML: {_one_line(error)}", WAY_OUT) from error
     if repeated := list(_repeated_keys(tree)):
-        raise PermanentError(path, "; ".join(repeated), WAY_OUT)
+        raise OrderError(path, "; ".join(repeated), WAY_OUT)
     try:
         return Watches.model_validate(document, context=type_names).watches
     except ValidationError as error:
-        raise PermanentError(path, "; ".join(_faults(error, tree)), WAY_OUT) from error
+        raise OrderError(path, "; ".join(_faults(error, tree)), WAY_OUT) from error
 
 
 def _one_line(error: Exception) -> str:
@@ -306,8 +345,13 @@ def _one_line(error: Exception) -> str:
 def _faults(error: ValidationError, tree: yaml.Node | None) -> Iterator[str]:
     for fault in error.errors(include_url=False, include_context=False, include_input=False):
         line, names = _place(tree, fault["loc"])
-        message = fault["msg"].removeprefix("Value error, ")
+        message = _in_words(fault["type"], fault["msg"]) if fault["loc"] else NO_LIST
         yield f"line {line}: {'.'.join(names)}: {message}" if names else f"line {line}: {message}"
+
+
+def _in_words(kind: str, message: str) -> str:
+    """Say a fault as the file's writer knows it, where pydantic would name classes and types of ours."""
+    return WORDS.get(kind, message.removeprefix("Value error, "))
 
 
 def _place(node: yaml.Node | None, location: tuple[int | str, ...]) -> tuple[int, list[str]]:

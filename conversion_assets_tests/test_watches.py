@@ -3,14 +3,20 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
+from conversion_assets.automation.jobs import CONVERT
+from conversion_assets.definitions import build_definitions
 from conversion_assets.errors import PermanentError
+from conversion_assets.partitions import REPORT_JOB
+from conversion_assets.resources.inbox_folder import InboxFolder
+from conversion_assets.resources.item_filter import ItemFilter
 from conversion_assets.resources.s3_prefix import S3Prefix
 from conversion_assets.resources.stac_search import StacSearch
 from conversion_assets.services import input_source, watches_of
 from conversion_assets.settings import Settings
-from conversion_assets.watches import InboxWatch, StacWatch, read_watches
+from conversion_assets.watches import OUR_NAMES, InboxWatch, StacWatch, read_watches
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "watches.md"
 STAC = "{name: a, kind: stac, url: 'https://example.org/stac', collections: x%s}"
@@ -36,7 +42,14 @@ def test_without_a_file_the_inbox_is_watched(tmp_path: Path) -> None:
 def test_what_is_said_reaches_the_sources(tmp_path: Path) -> None:
     text = """
 watches:
-  - {name: drop, kind: inbox, folder: /srv/drop, enabled: false}
+  - {name: inbox, kind: inbox}
+  - name: drop
+    kind: inbox
+    folder: /srv/drop
+    enabled: false
+    product_types: S2MSI1C
+    time: {to: 2024-02-01}
+    oldest_days: 30
   - {name: store, kind: s3, bucket: eodata, prefix: in/, time: {from: 2024-01-01, to: 2024-02-01T12:00:00Z}}
   - name: api
     kind: stac
@@ -50,9 +63,17 @@ watches:
     collection: S02MSIL1C=mine
 """
     settings = Settings(home=tmp_path, watches=watches(tmp_path, text))
-    drop, store, api = watches_of(settings)
+    inbox, drop, store, api = watches_of(settings)
     assert (drop.enabled, store.most, api.owner) == (False, 50, "somebody")
     assert api.collection.collection == "mine"
+    own, dropped = input_source(inbox, settings), input_source(drop, settings)
+    assert isinstance(own, InboxFolder)
+    assert (own.folder, own.is_made) == (str(tmp_path / "inbox"), True)
+    assert isinstance(dropped, InboxFolder)
+    assert (dropped.folder, dropped.is_made) == ("/srv/drop", False)
+    assert dropped.wanted == ItemFilter(
+        product_types=["S02MSIL1C"], acquired_to="2024-02-01T00:00:00Z", oldest_days=30
+    )
     stored, searched = input_source(store, settings), input_source(api, settings)
     assert isinstance(stored, S3Prefix)
     assert (stored.wanted.acquired_from, stored.wanted.acquired_to) == (
@@ -77,11 +98,17 @@ def test_area_is_a_geometry(tmp_path: Path) -> None:
     ("text", "told"),
     [
         ("watches:\n  - name: in box\n    kind: inbox", "line 2: watches.0.name: "),
-        ("watches:\n- {name: a, kind: ftp}", "line 2: watches.0: "),
-        ("watches:\n- {name: a}", "line 2: watches.0: "),
+        ("watches:\n- {name: a, kind: ftp}", "line 2: watches.0: kind must be stac, s3 or inbox"),
+        ("watches:\n- {name: a}", "line 2: watches.0: kind is missing"),
         ("watchers: []", "line 1: watchers: Extra inputs are not permitted"),
         ("[]", "line 1: "),
-        ("", "line 1: "),
+        ("", "line 1: it must be 'watches:' and a list of them"),
+        ("watches:\n- inbox", "line 2: watches.0: it must be a mapping"),
+        ("watches: none", "watches: it must be a list"),
+        (f"watches: [{STAC % ', time: 2024-01-01'}]", "watches.0.time: it must be a mapping"),
+        (f"watches: [{STAC % ', area: Alps'}]", "watches.0.area: it must be a mapping"),
+        (f"watches: [{STAC % ', collection: [a]'}]", "watches.0.collection: it must be COLLECTION, or TYPE="),
+        (f"watches: [{STAC % ', collection: {a: b}'}]", "watches.0.collection: it must be COLLECTION, or"),
         ("watches: [", "it is no YAML"),
         ("watches:\n- name: a\n  kind: inbox\n  name: b", "line 4: name stands here a second time"),
         ("watches: [{name: a, kind: inbox}, {name: a, kind: inbox}]", "several watches are called a"),
@@ -105,6 +132,23 @@ def test_file_with_a_fault_is_refused_with_its_place(tmp_path: Path, text: str, 
     assert message.startswith(str(tmp_path / "watches.yaml"))
     assert told in message
     assert "hunter2" not in message
+    assert not re.search(r"instance of|[a-z]Watch|TargetRule|Period|Watches", message)
+
+
+def test_names_of_our_own_sensors_and_schedules_are_refused(tmp_path: Path) -> None:
+    nothing = Settings(home=tmp_path, watches=watches(tmp_path, "watches: []"))
+    repository = build_definitions(nothing).get_repository_def()
+    ours = {one.name for one in repository.sensor_defs} | {one.name for one in repository.schedule_defs}
+    assert ours == OUR_NAMES
+    for name in ours:
+        told = refusal(tmp_path, f"watches:\n  - name: {name}\n    kind: inbox")
+        assert f"line 2: watches.0.name: '{name}' is a sensor or schedule of the platform" in told
+
+
+def test_name_of_a_job_may_be_that_of_a_watch(tmp_path: Path) -> None:
+    text = f"watches: [{{name: {CONVERT}, kind: inbox}}, {{name: {REPORT_JOB}, kind: inbox}}]"
+    settings = Settings(home=tmp_path, watches=watches(tmp_path, text))
+    dg.Definitions.validate_loadable(build_definitions(settings))
 
 
 def test_file_that_is_missing_is_named(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from datetime import UTC, timedelta
 
 import dagster as dg
 
+from conversion_assets.backfilling import OF_ORDERS, PRIORITY_TAG
 from conversion_assets.partitions import DAILY_REPORT, REPORT_JOB, report_days
 
 EVERY_MORNING = "0 6 * * *"
@@ -34,4 +35,6 @@ def daily_reports(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunReque
     today = context.scheduled_execution_time.astimezone(UTC).date()
     for age in range(DAYS_AGAIN, 0, -1):
         day = (today - timedelta(days=age)).isoformat()
-        yield dg.RunRequest(partition_key=day, run_key=f"{day}@{today.isoformat()}")
+        yield dg.RunRequest(
+            partition_key=day, run_key=f"{day}@{today.isoformat()}", tags={PRIORITY_TAG: OF_ORDERS}
+        )

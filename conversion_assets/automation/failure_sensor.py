@@ -9,7 +9,12 @@ import dagster as dg
 
 from conversion_assets.errors import ConversionAssetsError
 from conversion_assets.instance import close_abandoned_runs
-from conversion_assets.quarantining import WILL_RETRY_TAG, keep_failed_run, will_be_tried_again
+from conversion_assets.quarantining import (
+    WILL_RETRY_TAG,
+    evidence_told,
+    keep_failed_run,
+    will_be_tried_again,
+)
 from conversion_assets.resources.alerts import Alert, Alerts
 from conversion_assets.resources.quarantine import Quarantine
 from conversion_assets.run_failures import RunFailure, failure_of
@@ -76,20 +81,28 @@ def _handle(
     failure = failure_of(context.instance, run.run_id)
     if failure.is_interruption:
         return False
+    kept, evidence = None, ""
     try:
-        record = keep_failed_run(context.instance, quarantine, run.run_id)
+        kept = keep_failed_run(context.instance, quarantine, run.run_id)
+        evidence = _evidence(run, quarantine)
     except ConversionAssetsError as error:  # the order or its record cannot be read: others go on
         context.log.error("run %s: %s", run.run_id, error)  # noqa: TRY400 - it says all itself
-        record = None
     if time.time() - failed < ALERT_AGE_SECONDS:
-        alerts.note(_alert(run, failure, failed, alerts.url_of_run(run.run_id)))
-    return record is not None
+        alerts.note(_alert(run, failure, failed, alerts.url_of_run(run.run_id), evidence))
+    return kept is not None
 
 
-def _alert(run: dg.DagsterRun, failure: RunFailure, failed: float, url: str | None) -> Alert:
+def _evidence(run: dg.DagsterRun, quarantine: Quarantine) -> str:
+    """Say where the evidence of a run's failure is now; its reason names where it was."""
+    key = order_key(run)
+    record = quarantine.find(key) if key else None
+    return evidence_told(record) if record is not None and record.run_id == run.run_id else ""
+
+
+def _alert(run: dg.DagsterRun, failure: RunFailure, failed: float, url: str | None, evidence: str) -> Alert:
     key = order_key(run)
     what = f"Order {key}" if key else f"Job {run.job_name}"
-    text = f"{what} failed ({failure.error_class.value}): {failure.error}"
+    text = f"{what} failed ({failure.error_class.value}): {failure.error}{evidence}"
     return Alert(
         text=f"{text} {url}" if url else text,
         order=key,

@@ -8,6 +8,7 @@ from itertools import islice
 import dagster as dg
 
 from conversion_assets.automation.jobs import convert
+from conversion_assets.backfilling import OF_ORDERS, PRIORITY_TAG, SOURCE_TAG
 from conversion_assets.partitions import safe_items
 from conversion_assets.resources.quarantine import Quarantine, QuarantineStatus
 
@@ -54,5 +55,5 @@ def _run_request(asked: datetime, key: str) -> dg.RunRequest:
         partition_key=key,
         run_key=_run_key(asked, key),
         run_config={"loggers": {"console": {}}},  # nobody watches: each line is to name its order
-        tags={"conversion_assets/source": "replay"},
+        tags={SOURCE_TAG: "replay", PRIORITY_TAG: OF_ORDERS},
     )

@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from conversion_assets.backfilling import ABOVE_ORDERS, PRIORITY_TAG
 from conversion_assets.errors import OrderError
 from conversion_assets.resources.bucket_rules import BucketRules
 from conversion_assets.resources.catalogue import Catalogue
@@ -20,7 +21,7 @@ from conversion_assets.resources.staging import Staging
 from conversion_assets.run_marks import mark_run
 from conversion_assets.settings import PREFIX, Settings
 from conversion_assets.upkeep.findings import Findings, Outcome
-from conversion_assets.upkeep.live_orders import LiveOrders
+from conversion_assets.upkeep.live_orders import UNFINISHED, LiveOrders
 from conversion_assets.upkeep.mending import mend
 from conversion_assets.upkeep.pruning import prune
 from conversion_assets.upkeep.retiring import retire
@@ -30,7 +31,11 @@ RECONCILE, RETIRE, PRUNE = "reconcile", "retire_published", "prune_history"
 STEPS = {RECONCILE: "compare", RETIRE: "retire", PRUNE: "prune"}
 """The one step of each job: Dagster lets no two things have one name."""
 UPKEEP_TAG = "conversion_assets/upkeep"
-TAGS = {UPKEEP_TAG: "true", "dagster/priority": "-20"}
+TAGS = {UPKEEP_TAG: "true", PRIORITY_TAG: ABOVE_ORDERS}
+"""Nothing grows older in the queue: behind orders, upkeep would wait as long as there are any."""
+SCHEDULE_TAG = "dagster/schedule_name"
+RETIRES = "Retires the partition keys of orders published long ago."
+PRUNES = "Prunes the history of runs."
 MOST_SHOWN = 1000
 MOST_AT_ONCE = 50_000
 
@@ -46,7 +51,7 @@ class ReconcileOptions(dg.Config):
 class LimitOptions(dg.Config):
     """Run configuration of retirement and pruning."""
 
-    days: float = Field(ge=0, description="What is older goes.")
+    days: float = Field(gt=0, description="What is older goes.")
     most: int = Field(default=MOST_AT_ONCE, ge=1, description="How many go at most.")
 
 
@@ -108,7 +113,7 @@ def prune_op(config: LimitOptions, object_store: ObjectStore, quarantine: Quaran
             now - timedelta(days=config.days),
             now,
             most=config.most,
-            jobs=(RECONCILE, RETIRE, PRUNE),
+            jobs=tuple(STEPS),
         )
     context.add_output_metadata(
         {"runs": pruned.runs, "carried over": pruned.carried_over, "backfills": pruned.backfills}
@@ -139,25 +144,36 @@ def _metadata(findings: Findings, outcomes: tuple[Outcome, ...]) -> dict[str, An
     }
 
 
-@dg.job(name=RECONCILE, tags=TAGS, description="Compares catalogue and store; dry unless told otherwise.")
+@dg.graph(name=RECONCILE)
 def reconcile() -> None:
     """Do the one thing."""
     reconcile_op()
 
 
-@dg.job(name=RETIRE, tags=TAGS, description="Retires the partition keys of orders published long ago.")
+@dg.graph(name=RETIRE)
 def retire_published() -> None:
     """Do the one thing."""
     retire_op()
 
 
-@dg.job(name=PRUNE, tags=TAGS, description="Prunes the history of runs.")
+@dg.graph(name=PRUNE)
 def prune_history() -> None:
     """Do the one thing."""
     prune_op()
 
 
-UPKEEP_JOBS = (reconcile, retire_published, prune_history)
+def upkeep_jobs(settings: Settings) -> tuple[dg.JobDefinition, ...]:
+    """Give the jobs of all upkeep; what nobody configures is as the settings say, and comparison is dry."""
+    settle = {"settle_hours": settings.upkeep_settle_hours}
+    return (
+        _job(reconcile, settle, "Compares catalogue and store; dry unless told otherwise."),
+        _job(retire_published, {"days": settings.retire_days}, RETIRES),
+        _job(prune_history, {"days": settings.history_days}, PRUNES),
+    )
+
+
+def _job(graph: dg.GraphDefinition, config: dict[str, Any], says: str) -> dg.JobDefinition:
+    return graph.to_job(description=says, tags=TAGS, config=_run_config(graph.name, config))
 
 
 def upkeep_schedules(settings: Settings) -> tuple[dg.ScheduleDefinition, ...]:
@@ -169,26 +185,34 @@ def upkeep_schedules(settings: Settings) -> tuple[dg.ScheduleDefinition, ...]:
     Raises:
         OrderError: a time is none.
     """
-    mends = {"dry_run": not settings.upkeep_mends, "settle_hours": settings.upkeep_settle_hours}
+    mends = settings.upkeep_mends
+    compares = "Compares catalogue and store, and " + ("mends" if mends else "only tells") + " what it finds."
+    options = {"dry_run": not mends, "settle_hours": settings.upkeep_settle_hours}
     return (
-        _schedule(reconcile, "reconcile_cron", settings, mends),
-        _schedule(retire_published, "retire_cron", settings, {"days": settings.retire_days}),
-        _schedule(prune_history, "prune_cron", settings, {"days": settings.history_days}),
+        _schedule(RECONCILE, "reconcile_cron", settings, options, compares),
+        _schedule(RETIRE, "retire_cron", settings, {"days": settings.retire_days}, RETIRES),
+        _schedule(PRUNE, "prune_cron", settings, {"days": settings.history_days}, PRUNES),
     )
 
 
 def _schedule(
-    job: dg.JobDefinition, setting: str, settings: Settings, config: dict[str, Any]
+    job: str, setting: str, settings: Settings, config: dict[str, Any], says: str
 ) -> dg.ScheduleDefinition:
     cron: str = getattr(settings, setting)
+
+    def requested(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        if _has_unfinished(context.instance, job):
+            return dg.SkipReason("The run that this schedule requested before has not finished.")
+        return dg.RunRequest(run_config=_run_config(job, config))
+
     try:
         return dg.ScheduleDefinition(
-            name=job.name,
-            job=job,
+            name=job,
+            job_name=job,
             cron_schedule=cron,
-            run_config={"ops": {STEPS[job.name]: {"config": config}}},
+            execution_fn=requested,
             default_status=dg.DefaultScheduleStatus.RUNNING,
-            description=job.description,
+            description=says,
         )
     except dg.DagsterInvalidDefinitionError as error:
         raise OrderError(
@@ -196,3 +220,12 @@ def _schedule(
             f"{cron!r} is no time that a schedule can have",
             "Write five fields such as '17 1 * * *'.",
         ) from error
+
+
+def _has_unfinished(instance: dg.DagsterInstance, schedule: str) -> bool:
+    """Tell whether a run of a schedule is queued or running; they would pile up where none is worked on."""
+    return instance.get_runs_count(dg.RunsFilter(statuses=UNFINISHED, tags={SCHEDULE_TAG: schedule})) > 0
+
+
+def _run_config(job: str, config: dict[str, Any]) -> dict[str, Any]:
+    return {"ops": {STEPS[job]: {"config": config}}}

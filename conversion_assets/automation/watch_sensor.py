@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import dagster as dg
 
 from conversion_assets.automation.jobs import convert
+from conversion_assets.backfilling import OF_ORDERS, PRIORITY_TAG, SOURCE_TAG
 from conversion_assets.errors import ConversionAssetsError, TransientError, printable
 from conversion_assets.ordering import Wishes, order_each, order_each_of
 from conversion_assets.orders import Order
@@ -61,7 +62,8 @@ def watch_sensor(watch: Watch) -> dg.SensorDefinition:
         try:
             look = source.look(context.cursor, watch.most)
         except TransientError as error:
-            return dg.SkipReason(f"The source cannot be read just now: {error}")
+            reason = printable(f"{error.subject}: {error.rule}")  # its way out is for who orders by hand
+            return dg.SkipReason(f"The source cannot be read just now: {reason}. The next tick tries again.")
         wishes = _wishes(watch, defaults, context)
         taken = _within(watch.most, _take(look.arrivals, wishes))
         skipped = [*look.skipped, *_refused(taken)]
@@ -79,7 +81,8 @@ def _description(watch: Watch) -> str:
         return f"Orders new items of {', '.join(watch.collections)} at {watch.url}."
     if watch.kind == "s3":
         return f"Orders each product that appears in s3://{watch.bucket}/{watch.prefix}, once it is complete."
-    return "Orders each product that is dropped into the inbox folder, once it is complete."
+    folder = watch.folder or "the folder inbox of the home"
+    return f"Orders each product that is dropped into {folder}, once it is complete."
 
 
 def _wishes(watch: Watch, defaults: OrderDefaults, context: dg.SensorEvaluationContext) -> Wishes:
@@ -99,7 +102,7 @@ def _result(watch: Watch, look: Look, taken: list[Taken], skipped: list[Skipped]
     there = {entry.arrival for entry in taken}
     return dg.SensorResult(
         asset_events=[
-            *(order_event(order) for order in orders),
+            *(order_event(order, entry.arrival.version) for entry in taken for order in entry.orders),
             *(skipped_event(one.name, redacted(one.source), one.reason, watch.name) for one in skipped),
         ],
         dynamic_partitions_requests=[safe_items.build_add_request([order.key for order in orders])]
@@ -166,7 +169,7 @@ def _run_request(name: str, arrival: Arrival, order: Order) -> dg.RunRequest:
         partition_key=order.key,
         run_key=f"{order.key}@{arrival.version}",
         run_config={"loggers": {"console": {}}},  # nobody watches: each line is to name its order
-        tags={"conversion_assets/source": name},
+        tags={SOURCE_TAG: name, PRIORITY_TAG: OF_ORDERS},
     )
 
 

@@ -2,12 +2,12 @@
 
 Of a live key the latest run and all runs that made what is there stay. Of a retired key nothing of its runs
 stays but what was made last: these materializations are kept as events without a run, with their time and
-their data versions, and without their pictures.
+their data versions, and without their pictures. So are the numbers of a day that were reported last.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -25,12 +25,12 @@ from dagster._core.storage.runs.schema import BackfillTagsTable, BulkActionsTabl
 from dagster._core.storage.runs.sql_run_storage import SqlRunStorage
 
 from conversion_assets.backfilling import PAUSED_TAG, UNDER_WAY
-from conversion_assets.partitions import safe_items
+from conversion_assets.partitions import DAILY_REPORT, safe_items
 from conversion_assets.resources.object_store import ObjectStore
 from conversion_assets.resources.quarantine import Quarantine
 from conversion_assets.run_traces import PARTITION_TAG
 from conversion_assets.selecting import in_batches, latest_records
-from conversion_assets.standing import ASSETS, order_key
+from conversion_assets.standing import ASSETS, is_report, order_key
 from conversion_assets.upkeep.live_orders import active_keys
 
 LASTING = ("unzipped_safe", "zarr_product", "published_item")
@@ -76,7 +76,7 @@ def prune(
         before: runs that began before it are old.
         now: with time zone.
         most: how many go at most, the oldest first.
-        jobs: also runs of these jobs, which are of no order.
+        jobs: also runs of these jobs, which are of no order. Those of daily reports go anyway.
     """
     kept = active_keys(instance, now) | {record.key for record in quarantine.records()}
     pruning = _Pruning(instance, store, kept, frozenset(jobs), most)
@@ -122,6 +122,8 @@ class _Pruning:
             if key is None:
                 if run.job_name in self.jobs:
                     self._remove(run)
+                elif is_report(run):
+                    self._remove_report(run)
             elif key not in self.kept and run.run_id not in needed:
                 self._remove_of_order(run, key)
 
@@ -141,14 +143,22 @@ class _Pruning:
     def _remove_of_order(self, run: dg.DagsterRun, key: str) -> None:
         """Remove the run of an order that nobody works on, after what it made last is kept elsewhere."""
         with self.store.turn_if_free(key) as is_ours:
-            if not is_ours:
-                return
-            for asset in LASTING:
-                for _, record in latest_records(self.instance, dg.AssetKey(asset), [key]):
-                    if record.run_id == run.run_id:
-                        _carry_over(self.instance, record)
-                        self.carried_over += 1
+            if is_ours:
+                self._carry_over(run, LASTING, key)
+                self._remove(run)
+
+    def _remove_report(self, run: dg.DagsterRun) -> None:
+        """Remove the run of a report, after the latest numbers of its day are kept elsewhere."""
+        if (day := run.tags.get(PARTITION_TAG)) is not None:
+            self._carry_over(run, (DAILY_REPORT.to_user_string(),), day)
             self._remove(run)
+
+    def _carry_over(self, run: dg.DagsterRun, assets: Iterable[str], partition: str) -> None:
+        for asset in assets:
+            for _, record in latest_records(self.instance, dg.AssetKey(asset), [partition]):
+                if record.run_id == run.run_id:
+                    _carry_over(self.instance, record)
+                    self.carried_over += 1
 
     def _remove(self, run: dg.DagsterRun) -> None:
         remove_run(self.instance, run.run_id)

@@ -9,6 +9,7 @@ import pytest
 
 from conversion_assets.assets.daily_report import daily_report
 from conversion_assets.automation.daily_report import DAYS_AGAIN, daily_reports
+from conversion_assets.backfilling import OF_ORDERS, PRIORITY_TAG
 from conversion_assets.definitions import build_definitions
 from conversion_assets.figures import Delays, Figures
 from conversion_assets.instance import open_instance
@@ -120,6 +121,7 @@ def test_each_morning_the_last_days_are_reported_on(settings: Settings, instance
     requests = daily_reports.evaluate_tick(context).run_requests or []
     assert [request.partition_key for request in requests] == ["2026-03-01", "2026-03-02", "2026-03-03"]
     assert len({request.run_key for request in requests}) == DAYS_AGAIN
+    assert {request.tags[PRIORITY_TAG] for request in requests} == {OF_ORDERS}
     assert all(str(one.partition_key) in report_days.get_partition_keys(morning) for one in requests)
 
 

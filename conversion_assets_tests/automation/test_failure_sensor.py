@@ -18,9 +18,10 @@ from conversion_assets.errors import ErrorClass
 from conversion_assets.instance import open_instance
 from conversion_assets.orders import Order
 from conversion_assets.partitions import record_order
-from conversion_assets.quarantining import KEPT_TAG, PUBLISHED_ITEM, QUARANTINED_ORDER
+from conversion_assets.quarantining import KEPT_TAG, PUBLISHED_ITEM, QUARANTINED_ORDER, keep_failure
 from conversion_assets.resources.alerts import Alerts
-from conversion_assets.resources.quarantine import QuarantineFolder
+from conversion_assets.resources.quarantine import Evidence, QuarantineFolder
+from conversion_assets.run_failures import failure_of
 from conversion_assets.run_marks import PROCESS_TAG
 from conversion_assets.settings import Settings
 from conversion_assets_tests.web.server import Reply, Site, serving_replies
@@ -216,3 +217,15 @@ def test_run_that_nobody_works_on_is_closed(world: World) -> None:
     world.instance.add_run_tags(run.run_id, {PROCESS_TAG: f"{run.run_id}:{socket.gethostname()}:1:1.00"})
     assert world.close() == "1 abandoned runs closed."
     assert [kept.run_id for kept in world.quarantine.records()] == [run.run_id]
+
+
+def test_alert_says_where_the_evidence_of_its_run_is_now(world: World) -> None:
+    run = world.instance.get_run_by_id(world.killed_run())
+    assert run is not None
+    failure = failure_of(world.instance, run.run_id)
+    evidence: Evidence = {"copy": "/quarantine/X", "moved from": "/staging/X"}
+    keep_failure(world.instance, world.quarantine, run, failure, evidence)
+    world.tick()
+    world.tell()
+    (told,) = world.told()
+    assert "Its evidence is now in /quarantine/X, moved there from /staging/X. https://ui.test" in told

@@ -8,6 +8,7 @@ import dagster as dg
 import pytest
 
 from conversion_assets.automation.replay_sensor import MOST_REPLAYS, RUN_KEY_TAG, replays
+from conversion_assets.backfilling import OF_ORDERS, PRIORITY_TAG
 from conversion_assets.instance import open_instance
 from conversion_assets.resources.quarantine import QuarantineFolder, QuarantineStatus
 from conversion_assets.settings import Settings
@@ -53,6 +54,7 @@ def test_each_wish_is_met_once_and_the_oldest_first(
     asked(quarantine, "A", ASKED + timedelta(seconds=2))
     first, second = requests(instance, quarantine)
     assert [first.partition_key, second.partition_key] == ["B", "A"]
+    assert {request.tags[PRIORITY_TAG] for request in (first, second)} == {OF_ORDERS}
     instance.create_run_for_job(a_job, tags={RUN_KEY_TAG: str(first.run_key)})
     assert [request.partition_key for request in requests(instance, quarantine)] == ["A"]
     asked(quarantine, "B", ASKED + timedelta(seconds=3))

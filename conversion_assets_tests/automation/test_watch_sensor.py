@@ -17,15 +17,18 @@ from dagster._core.workspace.load_target import ModuleTarget
 from dagster._daemon.sensor import execute_sensor_iteration
 
 from conversion_assets.automation.watch_sensor import _take, source_of, watch_sensor
+from conversion_assets.backfilling import BELOW_ORDERS, OF_ORDERS, PRIORITY_TAG, SOURCE_TAG
+from conversion_assets.errors import TransientError
 from conversion_assets.instance import open_instance, prepare_home
 from conversion_assets.ordering import Wishes
 from conversion_assets.partitions import order_of, safe_items
 from conversion_assets.resources.inbox_folder import InboxFolder, read_cursor
-from conversion_assets.resources.input_source import Arrival
+from conversion_assets.resources.input_source import Arrival, InputSource
 from conversion_assets.resources.order_defaults import OrderDefaults
+from conversion_assets.resources.stac_search import StacSearch
 from conversion_assets.settings import Settings
 from conversion_assets.standing import latest_skipped
-from conversion_assets.watches import InboxWatch
+from conversion_assets.watches import InboxWatch, StacWatch, Watch
 from conversion_assets.web.addresses import HrefRules
 from conversion_assets_tests.peers.serving import Trouble
 from conversion_assets_tests.peers.serving import serving as serving_peer
@@ -116,6 +119,8 @@ def test_run_key_names_the_order_and_its_version(inbox: Path, tick: Tick) -> Non
     assert isinstance(first, dg.SensorResult)
     (request,) = first.run_requests or ()
     assert str(request.run_key).startswith("X@")
+    assert request.tags == {SOURCE_TAG: "inbox", PRIORITY_TAG: OF_ORDERS}
+    assert int(BELOW_ORDERS) < 0 < int(OF_ORDERS)  # 0 is what the web interface launches
     (inbox / "item.json").write_text(json.dumps(feature("X", "s3://bucket/corrected.zip")))
     second = tick()
     assert isinstance(second, dg.SensorResult)
@@ -220,6 +225,49 @@ def test_cursor_forgets_what_is_gone_and_takes_it_when_it_comes_back(inbox: Path
     assert {request.run_key for request in again.run_requests or ()} < {
         request.run_key for request in first.run_requests or ()
     }
+
+
+def test_folder_that_is_missing_skips_the_tick_and_says_why(tmp_path: Path) -> None:
+    watch = InboxWatch(name="drop", folder=tmp_path / "drop")
+    source = InboxFolder(folder=str(watch.folder), stable_seconds=0)
+    reason = skip_reason(watch, source)
+    assert str(tmp_path / "drop") in reason
+    assert reason.endswith("(No such file or directory). The next tick tries again.")
+    assert not (tmp_path / "drop").exists()
+
+
+def test_source_that_is_busy_is_not_to_be_ordered_again() -> None:
+    with serving() as site:
+        site.add("").status = 503
+        watch = StacWatch(kind="stac", name="api", url=site.url("").rstrip("/"), collections=("x",))
+        source = StacSearch(name="api", url=watch.url, collections=["x"], retries=0)
+        with pytest.raises(TransientError, match="order it again later"):
+            source.look(None, 1)
+        reason = skip_reason(watch, source)
+    assert reason.endswith("The next tick tries again.")
+    assert "order it again" not in reason
+
+
+def skip_reason(watch: Watch, source: InputSource) -> str:
+    resources = {source_of(watch): source, "order_defaults": DEFAULTS}
+    with dg.build_sensor_context(resources=resources) as context:
+        skipped: Any = watch_sensor(watch)._raw_fn(context)
+    assert isinstance(skipped, dg.SkipReason)
+    return str(skipped.skip_message)
+
+
+def test_description_names_the_folder(tmp_path: Path) -> None:
+    assert str(tmp_path) in str(watch_sensor(InboxWatch(name="drop", folder=tmp_path)).description)
+    assert "the folder inbox of the home" in str(watch_sensor(InboxWatch(name="inbox")).description)
+
+
+def test_order_is_kept_with_the_version_of_its_source(inbox: Path, tick: Tick) -> None:
+    (inbox / "item.json").write_text(json.dumps(feature("X")))
+    result = tick()
+    assert isinstance(result, dg.SensorResult)
+    (event,), (request,) = result.asset_events, result.run_requests or ()
+    assert isinstance(event, dg.AssetMaterialization)
+    assert request.run_key == f"X@{event.metadata['version'].value}"
 
 
 # --- the daemon's own evaluation, on an instance of its own -----------------------------------------

@@ -44,7 +44,7 @@ from conversion_assets.services import house_now, order_defaults_now
 from conversion_assets.settings import PREFIX, Settings
 from conversion_assets.stac.assets import PRODUCT_KEY
 from conversion_assets.stac.versions import VERSION_LINKS
-from conversion_assets.standing import order_key, standing_of
+from conversion_assets.standing import latest_orders, order_key, standing_of
 from conversion_assets.storage import transfer
 from conversion_assets.upkeep.mending import mend
 from conversion_assets.upkeep.pruning import LASTING
@@ -56,6 +56,8 @@ from conversion_assets_tests.faults.sabotage import Place, install
 from conversion_assets_tests.faults.sources import make_sources
 
 YEAR, AT_ONCE = timedelta(days=365), timedelta(0)
+MOMENT = timedelta(microseconds=100) / timedelta(days=1)
+"""In days, as pruning takes it; 0 it refuses."""
 MOST_RECORDS = 100
 OURS = (PREFIX, "DAGSTER_", "AWS_", "S3_")
 
@@ -225,7 +227,7 @@ def retire_published(settings: Settings, *, most: int = 1) -> list[str]:
 def prune(settings: Settings) -> None:
     """Let all history go that is not needed, as the schedule does."""
     job = _definitions(settings).resolve_job_def(PRUNE)
-    config = {"ops": {STEPS[PRUNE]: {"config": {"days": 0}}}}
+    config = {"ops": {STEPS[PRUNE]: {"config": {"days": MOMENT}}}}
     with open_instance(settings) as instance:
         close_abandoned_runs(instance, quarantine_of(settings))
         job.execute_in_process(instance=instance, run_config=config)
@@ -243,6 +245,12 @@ def history(settings: Settings) -> dict[str, Any]:
             "runs": [[run.run_id, order_key(run)] for run in reversed(instance.get_runs())],
             "backfills": len(instance.get_backfills()),
         }
+
+
+def standings(settings: Settings) -> list[dict[str, Any]]:
+    """Tell where the latest orders stand, as ``conversion-assets status`` does."""
+    with open_instance(settings) as instance:
+        return [standing.model_dump() for standing in latest_orders(instance)]
 
 
 def _without_run(instance: dg.DagsterInstance, asset: str, key: str) -> int:

@@ -15,7 +15,7 @@ from dagster._core.storage.runs.sql_run_storage import SqlRunStorage
 
 from conversion_assets.backfilling import Request, cancel, launch, pause
 from conversion_assets.criteria import CodeVersions, Criteria
-from conversion_assets.partitions import find_order, safe_items
+from conversion_assets.partitions import DAILY_REPORT, REPORT_JOB, find_order, report_days, safe_items
 from conversion_assets.quarantining import quarantine_of
 from conversion_assets.resources.folder_object_store import FolderObjectStore
 from conversion_assets.resources.object_store import ObjectStore
@@ -104,7 +104,7 @@ def test_runs_of_retired_orders_go_and_what_they_made_stays_known(
     kept = dict(latest_records(of_home, PUBLISHED, ["A"]))["A"]
     assert (kept.run_id, kept.timestamp) == ("", published.timestamp)
     assert find_order(of_home, "A") is not None
-    old, now = Criteria(stale=True), CodeVersions(eopf="9.9.9", types="abc")
+    old, now = Criteria(stale=True), CodeVersions(eopf="9.9.9", types=frozenset({"abc"}))
     assert select(History(of_home), old, now) == ("A",)
     product = dict(latest_records(of_home, ZARR, ["A"]))["A"].asset_materialization
     assert product is not None
@@ -138,6 +138,32 @@ def test_runs_of_upkeep_itself_go_and_of_other_jobs_stay(
         job.execute_in_process(instance=instance)
     assert pruned(instance, settings, store) == Pruned(runs=1)
     assert [run.job_name for run in instance.get_runs()] == ["another"]
+
+
+@dg.asset(key=DAILY_REPORT, partitions_def=report_days)
+def a_report() -> dg.MaterializeResult[None]:
+    """Stand for the report of a day."""
+    return dg.MaterializeResult(metadata={"orders": 4})
+
+
+def test_runs_of_reports_go_and_the_latest_numbers_of_each_day_stay(
+    instance: dg.DagsterInstance, settings: Settings, store: ObjectStore
+) -> None:
+    report = dg.define_asset_job(REPORT_JOB, [DAILY_REPORT])
+    definitions = dg.Definitions([a_report], jobs=[report])
+    days = ("2026-03-01", "2026-03-01", "2026-03-02")
+    for day in days:
+        definitions.resolve_job_def(REPORT_JOB).execute_in_process(instance=instance, partition_key=day)
+    made = {day: record.timestamp for day, record in latest_records(instance, DAILY_REPORT, days)}
+    assert pruned(instance, settings, store, datetime.now(UTC)) == Pruned()
+    assert pruned(instance, settings, store) == Pruned(runs=3, carried_over=2)
+    assert pruned(instance, settings, store) == Pruned()
+    assert runs(instance) == set()
+    kept = dict(latest_records(instance, DAILY_REPORT, days))
+    assert {day: record.timestamp for day, record in kept.items()} == made
+    for record_of_day in kept.values():
+        assert record_of_day.asset_materialization is not None
+        assert record_of_day.asset_materialization.metadata["orders"].value == 4
 
 
 def test_what_somebody_needs_stays(

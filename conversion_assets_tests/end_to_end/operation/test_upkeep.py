@@ -8,7 +8,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from conversion_assets.automation.upkeep import PRUNE, RECONCILE, RETIRE
+from conversion_assets.automation.upkeep import PRUNE, RECONCILE, RETIRE, SCHEDULE_TAG
 from conversion_assets.instance import open_instance
 from conversion_assets.partitions import safe_items
 from conversion_assets.settings import PREFIX, Settings
@@ -24,10 +24,9 @@ AT_ONCE = {
     "RETIRE_CRON": "* * * * *",
     "PRUNE_CRON": "* * * * *",
     "UPKEEP_SETTLE_HOURS": "0",
-    "RETIRE_DAYS": "0",
-    "HISTORY_DAYS": "0",
+    "RETIRE_DAYS": "0.00001",
+    "HISTORY_DAYS": "0.00001",
 }
-SCHEDULE_TAG = "dagster/schedule_name"
 SECONDS_TO_TICK = 300
 
 
