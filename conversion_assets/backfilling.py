@@ -28,12 +28,13 @@ from pydantic import BaseModel, ConfigDict
 
 from conversion_assets.errors import OrderError, TransientError
 from conversion_assets.partitions import safe_items
+from conversion_assets.quarantining import was_dropped
 from conversion_assets.standing import ASSETS
 
 SOURCE_TAG, PRIORITY_TAG = "conversion_assets/source", "dagster/priority"
 PAUSED_TAG = "conversion_assets/paused"
-BELOW_ORDERS = "-10"
-"""Priority of the runs of a backfill; orders of sensors have 0."""
+BELOW_ORDERS, OF_ORDERS, ABOVE_ORDERS = "-10", "10", "20"
+"""Priorities of runs: of our backfills, of orders, of upkeep. What the web interface launches has 0."""
 MOST_NEW_KEYS = 1000
 SECONDS_BETWEEN_LOOKS = 1.0
 QUIET_LOOKS = 3
@@ -406,6 +407,8 @@ def _withdrawn(instance: dg.DagsterInstance, backfill_id: str) -> Iterator[str]:
 def resume(instance: dg.DagsterInstance, backfill_id: str, *, failed_too: bool = False) -> str:
     """Do the rest of a paused, cancelled or broken backfill: a backfill of its own, linked to it.
 
+    Orders that were dropped from quarantine meanwhile are left out.
+
     Args:
         instance: where it is.
         backfill_id: of the one to continue, made here or in the web interface.
@@ -428,7 +431,12 @@ def resume(instance: dg.DagsterInstance, backfill_id: str, *, failed_too: bool =
         )
     wanted = UNTRIED | {Stage.FAILED} if failed_too else UNTRIED
     stages = _stages(_keys(backfill), _runs(instance, backfill))
-    rest = frozenset(key for key, stage in stages.items() if stage in wanted)
+    live = frozenset(instance.get_dynamic_partitions(str(safe_items.name)))
+    rest = frozenset(
+        key
+        for key, stage in stages.items()
+        if stage in wanted and (key in live or not was_dropped(instance, key))
+    )
     if not rest:
         hint = "" if failed_too else " With --failed, those that failed are tried again."
         raise OrderError(f"backfill {backfill_id}", "nothing of it is left to do", f"Make a new one.{hint}")

@@ -28,6 +28,8 @@ from conversion_assets.settings import Settings
 
 QUARANTINED_ORDER = dg.AssetKey("quarantined_order")
 PUBLISHED_ITEM = dg.AssetKey("published_item")
+BECAME = "what became of it"
+DROPPED = "dropped"
 KEPT_TAG = ".dagster/conversion_assets/quarantined"
 WILL_RETRY_TAG = "dagster/will_retry"
 
@@ -126,20 +128,42 @@ def tell_of(instance: dg.DagsterInstance, key: str, what: str, said: str) -> Non
         said: the same as a sentence.
     """
     instance.report_runless_asset_event(
-        dg.AssetObservation(
-            QUARANTINED_ORDER, partition=key, description=said, metadata={"what became of it": what}
-        )
+        dg.AssetObservation(QUARANTINED_ORDER, partition=key, description=said, metadata={BECAME: what})
     )
+
+
+def was_dropped(instance: dg.DagsterInstance, key: str) -> bool:
+    """Tell whether an order was given up, and has neither been published nor failed for good since.
+
+    Args:
+        instance: was told of it.
+        key: of an order whose partition key is gone: one that was ordered again has its key again.
+    """
+    of_order = dg.AssetRecordsFilter(asset_key=QUARANTINED_ORDER, asset_partitions=[key])
+    for told in instance.fetch_observations(of_order, limit=1).records:
+        event = told.event_log_entry.asset_observation
+        if event is not None and BECAME in event.metadata and event.metadata[BECAME].value == DROPPED:
+            of_item = dg.AssetRecordsFilter(asset_key=PUBLISHED_ITEM, asset_partitions=[key])
+            return not any(
+                later.timestamp > told.timestamp
+                for chosen in (of_order, of_item)
+                for later in instance.fetch_materializations(chosen, limit=1).records
+            )
+    return False
+
+
+def evidence_told(record: QuarantinedOrder) -> str:
+    """Say where the evidence is now, as a sentence that follows the reason; empty where there was none."""
+    return f" Its evidence is {record.evidence_now}." if record.evidence_now else ""
 
 
 def _quarantined(record: QuarantinedOrder) -> dg.AssetMaterialization:
     facts = {name: fact for name, fact in record.evidence.items() if name != EVIDENCE_COPY}
     copy = record.evidence.get(EVIDENCE_COPY)
-    where = f" Its evidence is {record.evidence_now}." if record.evidence_now else ""
     return dg.AssetMaterialization(
         asset_key=QUARANTINED_ORDER,
         partition=record.key,
-        description=f"{record.reason}{where}",
+        description=f"{record.reason}{evidence_told(record)}",
         metadata={
             "class": record.error_class.value,
             "reason": f"{record.subject}: {record.rule}",

@@ -10,12 +10,15 @@ from typing import Any, Self
 
 import dagster as dg
 
+from conversion_assets.backfilling import keys_under_way
+from conversion_assets.errors import OrderError
 from conversion_assets.orders import Order
-from conversion_assets.partitions import find_order, record_order
-from conversion_assets.quarantining import tell_of
+from conversion_assets.partitions import find_order, record_order, safe_items
+from conversion_assets.quarantining import DROPPED, tell_of
 from conversion_assets.resources.object_store import ObjectStore
 from conversion_assets.resources.quarantine import Quarantine, QuarantinedOrder, QuarantineStatus
 from conversion_assets.resources.staging import Staging
+from conversion_assets.run_traces import PARTITION_TAG
 
 REPLACED = "was ordered anew since it failed; the latest order is replayed"
 
@@ -79,9 +82,37 @@ def begin_replay(
 
 
 def drop_order(instance: dg.DagsterInstance, keepers: Keepers, record: QuarantinedOrder) -> None:
-    """Give an order up; a run that works on it is awaited."""
-    with keepers.object_store.turn(record.key):
+    """Give an order up: nothing is kept of its input, and its partition key goes, so that nobody tries again.
+
+    A run that works on it is awaited, those that wait for their turn are withdrawn. The record goes last:
+    killed anywhere, it is completed by repeating.
+
+    Args:
+        instance: whose partition set.
+        keepers: who keep something of it.
+        record: of the order.
+
+    Raises:
+        OrderError: a backfill that goes on names it, and would fail as a whole without the key.
+    """
+    key = record.key
+    if key in keys_under_way(instance):
+        raise OrderError(
+            f"order {key}",
+            "it belongs to a backfill that goes on",
+            "Drop it when that has ended, or pause it: see 'conversion-assets backfill list'.",
+        )
+    with keepers.object_store.turn(key):
+        _withdraw(instance, key)
         keepers.staging.release(record.order)
-        keepers.object_store.release(record.key)
-        keepers.quarantine.forget(record.key)
-    tell_of(instance, record.key, "dropped", "It was given up; nothing is kept of its input.")
+        keepers.object_store.release(key)
+        instance.delete_dynamic_partition(str(safe_items.name), key)
+        tell_of(instance, key, DROPPED, "It was given up; nothing is kept of its input.")
+        keepers.quarantine.forget(key)
+
+
+def _withdraw(instance: dg.DagsterInstance, key: str) -> None:
+    """Cancel the runs of an order that wait in the queue."""
+    waiting = dg.RunsFilter(tags={PARTITION_TAG: key}, statuses=[dg.DagsterRunStatus.QUEUED])
+    for run in instance.get_runs(waiting):
+        instance.report_run_canceled(run, message="Withdrawn: the order was dropped.")

@@ -1,7 +1,7 @@
 """From criteria to partition keys, by what Dagster's history tells; read in bulk, and only what is asked.
 
-Most is told without reading a single event: the indexed data versions hold fingerprint, converter and table
-of types, and the name of a Sentinel product holds its type and time. Events, some of which hold pictures,
+Most is told without reading a single event: the indexed data versions hold fingerprint, converter and
+product type, and the name of a Sentinel product holds its type and time. Events, some of which hold pictures,
 are read for the few orders whose names tell nothing.
 """
 
@@ -91,6 +91,26 @@ class History:
             found |= {run.partition: run.status for run in self._instance.get_run_partition_data(chosen)}
         return found
 
+    def deciding_runs(self, keys: Iterable[str]) -> dict[str, dg.DagsterRunStatus]:
+        """Give how the run stands that decides where each order stands, of those that have one.
+
+        It is the latest; of a published order, the latest that was not withdrawn.
+        """
+        found: dict[str, dg.DagsterRunStatus] = {}
+        withdrawn: list[str] = []
+        for some in in_batches(keys, MOST_KEYS):
+            for run in self._instance.get_run_partition_data(dg.RunsFilter(tags={PARTITION_TAG: some})):
+                if run.partition in self.published and was_withdrawn(run.status, run.start_time):
+                    withdrawn.append(run.partition)
+                else:
+                    found[run.partition] = run.status
+        for some in in_batches(withdrawn, MOST_KEYS):
+            for record in self._instance.get_run_records(dg.RunsFilter(tags={PARTITION_TAG: some})):
+                former = record.dagster_run
+                if not was_withdrawn(former.status, record.start_time):
+                    found.setdefault(former.tags[PARTITION_TAG], former.status)
+        return found
+
     def products(self, keys: Collection[str]) -> dict[str, Product]:
         """Tell type and time of products: by name, else as they were found when they were unzipped."""
         found = {key: product for key in keys if (product := Product.named(name_in(key)))}
@@ -131,6 +151,16 @@ class History:
         for key, record in latest_records(self._instance, asset, keys):
             if (event := record.asset_materialization) is not None:
                 yield key, event
+
+
+def was_withdrawn(status: dg.DagsterRunStatus, began: float | None) -> bool:
+    """Tell whether a run was cancelled while it waited for its turn, as those of a paused backfill are.
+
+    Args:
+        status: of the run.
+        began: when it was started; None where it never was.
+    """
+    return status is dg.DagsterRunStatus.CANCELED and began is None
 
 
 def latest_records(
@@ -188,7 +218,7 @@ def _failed(history: History, keys: Iterable[str]) -> list[str]:
     """Keep what ended badly, and what was never published though nothing works on it."""
     live = frozenset(history.live)
     keys = [key for key in keys if key in live]
-    runs = history.latest_runs(keys)
+    runs = history.deciding_runs(keys)
     return [key for key in keys if _is_failed(runs.get(key), is_published=key in history.published)]
 
 

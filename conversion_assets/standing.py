@@ -8,6 +8,9 @@ import dagster as dg
 from pydantic import BaseModel, ConfigDict
 
 from conversion_assets.partitions import DAILY_REPORT, INPUT_ITEM, REPORT_JOB, SKIPPED, order_of, safe_items
+from conversion_assets.quarantining import DROPPED, was_dropped
+from conversion_assets.resources.quarantine import QuarantinedOrder
+from conversion_assets.selecting import was_withdrawn
 
 PARTITION_TAG = "dagster/partition"
 ASSETS = ("staged_safe_item", "unzipped_safe", "zarr_product", "stac_item", "published_item")
@@ -20,14 +23,16 @@ class Standing(BaseModel):
     Attributes:
         order: partition key.
         status: ``published``, ``failed``, ``in progress``, ``canceled`` or ``ordered``; ``retired`` when the
-            partition key of a published order is gone.
+            partition key of a published order is gone, ``dropped`` when it was given up in quarantine.
         product_type: EOPF product type, once known.
-        when: start of the latest run, UTC.
+        when: start of the latest run, UTC; of a published order, of the latest that was not withdrawn.
         item: href of the published item.
         product: URI of the Zarr.
         source: link to the original source.
         assets: when each asset was last made, UTC.
-        error: why the latest run failed.
+        error: why that run failed.
+        evidence: where the copy of a poisoned input is now, of an order in quarantine.
+        quarantine: the command that shows it in quarantine.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -41,12 +46,21 @@ class Standing(BaseModel):
     source: str | None = None
     assets: dict[str, str] = {}
     error: str | None = None
+    evidence: str | None = None
+    quarantine: str | None = None
+
+    def with_quarantine(self, record: QuarantinedOrder | None) -> Standing:
+        """Add what the quarantine has of the order; the same where it has nothing."""
+        if record is None:
+            return self
+        shown = f"conversion-assets quarantine show {record.key}"
+        return self.model_copy(update={"evidence": record.evidence_now, "quarantine": shown})
 
 
-PUBLISHED, RETIRED = "published", "retired"
+PUBLISHED, RETIRED, FAILED = "published", "retired", "failed"
 STATUS = {
     dg.DagsterRunStatus.SUCCESS: PUBLISHED,
-    dg.DagsterRunStatus.FAILURE: "failed",
+    dg.DagsterRunStatus.FAILURE: FAILED,
     dg.DagsterRunStatus.CANCELED: "canceled",
 }
 
@@ -94,13 +108,18 @@ def latest_orders(instance: dg.DagsterInstance) -> list[Standing]:
         if key is not None:
             latest.setdefault(key, record)
     live = frozenset(instance.get_dynamic_partitions(str(safe_items.name)))
-    return [_standing(instance, key, record, is_live=key in live) for key, record in latest.items()]
+    found = [_standing(instance, key, record, is_live=key in live) for key, record in latest.items()]
+    return sorted(found, key=lambda standing: standing.when or "", reverse=True)
 
 
 def order_key(run: dg.DagsterRun) -> str | None:
     """Give the key of the order that a run is for; the partition of a report is a day."""
-    is_report = run.job_name == REPORT_JOB or run.asset_selection == {DAILY_REPORT}
-    return None if is_report else run.tags.get(PARTITION_TAG)
+    return None if is_report(run) else run.tags.get(PARTITION_TAG)
+
+
+def is_report(run: dg.DagsterRun) -> bool:
+    """Tell whether a run makes nothing but daily reports."""
+    return run.job_name == REPORT_JOB or run.asset_selection == {DAILY_REPORT}
 
 
 def standing_of(instance: dg.DagsterInstance, key: str) -> Standing:
@@ -121,25 +140,39 @@ def standing_of(instance: dg.DagsterInstance, key: str) -> Standing:
 def _standing(
     instance: dg.DagsterInstance, key: str, record: dg.RunRecord | None, *, is_live: bool
 ) -> Standing:
-    publication = _publication(instance, key)
-    published = (PUBLISHED if is_live else RETIRED) if publication else "ordered"
-    if record is None:  # it has not run, or its runs were pruned
-        return Standing(order=key, status=published, **publication)
-    run = record.dagster_run
-    status = STATUS.get(run.status, "in progress")
-    if status == PUBLISHED:
-        status = published  # a run of some of the assets publishes nothing
+    event = _latest(instance, "published_item", key)
+    if event is not None and record is not None and _was_withdrawn(record):
+        record = _latest_not_withdrawn(instance, key)
+    status = _status(record, is_published=event is not None, is_live=is_live)
+    if not is_live and was_dropped(instance, key):
+        status = DROPPED
     return Standing(
         order=key,
         status=status,
-        when=_time(record.create_timestamp.timestamp()),
-        error=_error(instance, run.run_id) if status == "failed" else None,
-        **publication,
+        when=_time(record.create_timestamp.timestamp()) if record else None,
+        error=_error(instance, record.dagster_run.run_id) if record and status == FAILED else None,
+        **_publication(event),
     )
 
 
-def _publication(instance: dg.DagsterInstance, key: str) -> dict[str, str]:
-    event = _latest(instance, "published_item", key)
+def _status(record: dg.RunRecord | None, *, is_published: bool, is_live: bool) -> str:
+    published = (PUBLISHED if is_live else RETIRED) if is_published else "ordered"
+    if record is None:  # it has not run, or its runs were pruned
+        return published
+    status = STATUS.get(record.dagster_run.status, "in progress")
+    return published if status == PUBLISHED else status  # a run of some of the assets publishes nothing
+
+
+def _was_withdrawn(record: dg.RunRecord) -> bool:
+    return was_withdrawn(record.dagster_run.status, record.start_time)
+
+
+def _latest_not_withdrawn(instance: dg.DagsterInstance, key: str) -> dg.RunRecord | None:
+    records = instance.get_run_records(dg.RunsFilter(tags={PARTITION_TAG: key}))
+    return next((record for record in records if not _was_withdrawn(record)), None)
+
+
+def _publication(event: dg.EventLogRecord | None) -> dict[str, str]:
     if event is None or event.asset_materialization is None:
         return {}
     metadata = event.asset_materialization.metadata

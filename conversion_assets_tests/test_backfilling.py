@@ -28,9 +28,12 @@ from conversion_assets.backfilling import (
     resume,
     standing_of_backfill,
 )
+from conversion_assets.criteria import CodeVersions, Criteria
 from conversion_assets.errors import OrderError, TransientError
 from conversion_assets.instance import open_instance
 from conversion_assets.partitions import safe_items
+from conversion_assets.quarantining import DROPPED, tell_of
+from conversion_assets.selecting import History, select
 from conversion_assets.settings import Settings
 from conversion_assets.standing import ASSETS
 
@@ -199,6 +202,33 @@ def test_once_nothing_runs_the_daemon_is_to_count_a_paused_backfill(
     new_run(made, "A", SUCCESS)
     assert pause(instance, made, quickly).state == State.PAUSED
     assert row(instance, made).status == BulkActionStatus.CANCELING
+
+
+def test_published_orders_that_a_pause_withdrew_have_not_failed_and_are_resumed(
+    instance: dg.DagsterInstance, made: str, new_run: NewRun
+) -> None:
+    for key in KEYS:
+        instance.report_runless_asset_event(dg.AssetMaterialization("published_item", partition=key))
+    new_run("before", "A", FAILURE)
+    for key in KEYS:
+        new_run(made, key, QUEUED)
+    assert pause(instance, made, quickly).withdrawn == len(KEYS)
+    assert select(History(instance), Criteria(failed=True), CodeVersions("", frozenset())) == ("A",)
+    assert standing_of_backfill(instance, resume(instance, made)).total == len(KEYS)
+
+
+def test_resume_leaves_out_what_was_dropped_meanwhile(
+    instance: dg.DagsterInstance, made: str, new_run: NewRun
+) -> None:
+    for key, status in (("A", FAILURE), ("B", FAILURE), ("C", QUEUED), ("D", QUEUED)):
+        new_run(made, key, status)
+    pause(instance, made, quickly)
+    for key in ("A", "C"):
+        instance.delete_dynamic_partition(str(safe_items.name), key)
+        tell_of(instance, key, DROPPED, "It was given up.")
+    rest = resume(instance, made, failed_too=True)
+    assert standing_of_backfill(instance, rest).total == 2
+    assert set(instance.get_dynamic_partitions(str(safe_items.name))) == {"B", "D"}
 
 
 def test_resume_does_what_was_not_tried_as_a_linked_backfill(

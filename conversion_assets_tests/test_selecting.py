@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 
 import dagster as dg
 import pytest
@@ -12,7 +13,7 @@ from conversion_assets.partitions import record_order, safe_items
 from conversion_assets.selecting import PUBLISHED, UNZIPPED, ZARR, History, match, select
 from conversion_assets_tests.safe.products import S1_NAME, S2_NAME
 
-NOW = CodeVersions(eopf="2.8.1", types="abc")
+NOW = CodeVersions(eopf="2.8.1", types=frozenset({"abc"}))
 S1_KEY, S2_KEY = S1_NAME.removesuffix(".SAFE"), S2_NAME.removesuffix(".SAFE")
 NewRun = Callable[[str, dg.DagsterRunStatus], None]
 FAILURE, SUCCESS, CANCELED = (
@@ -125,6 +126,25 @@ def test_failed_are_those_that_ended_badly_or_were_never_published(
         for status in statuses:
             new_run(str(key), status)
     assert chosen(instance, failed=True) == ["never-ran", "failed", "canceled", "in-part", "failed-anew"]
+
+
+def test_run_that_was_withdrawn_tells_nothing_of_a_published_order(
+    instance: dg.DagsterInstance, new_run: NewRun
+) -> None:
+    ordered(instance, "published", "pruned", "failed-anew", "stopped", "never-published")
+    for key in ("published", "pruned", "failed-anew", "stopped"):
+        converted(instance, key, "2.8.1")
+    new_run("published", SUCCESS)
+    new_run("failed-anew", FAILURE)
+    new_run("stopped", SUCCESS)
+    for key in ("published", "pruned", "failed-anew", "stopped", "never-published"):
+        new_run(key, CANCELED)
+    new_run("published", CANCELED)
+    (stopped, *_) = instance.get_runs(dg.RunsFilter(tags={"dagster/partition": "stopped"}))
+    began = dg.DagsterEvent(dg.DagsterEventType.RUN_START.value, stopped.job_name)
+    instance.run_storage.handle_run_event(stopped.run_id, began, datetime.now(UTC))
+    instance.report_run_canceled(stopped)
+    assert chosen(instance, failed=True) == ["failed-anew", "stopped", "never-published"]
 
 
 def test_type_and_time_are_told_by_key_then_order_then_what_was_unzipped(

@@ -9,7 +9,9 @@ from conversion_assets.errors import OrderError, TransientError
 from conversion_assets.failures import failure_of
 from conversion_assets.orders import Order
 from conversion_assets.partitions import INPUT_ITEM, record_order, safe_items, skipped_event
+from conversion_assets.quarantining import DROPPED, QUARANTINED_ORDER, tell_of
 from conversion_assets.standing import latest_orders, latest_skipped, standing_of
+from conversion_assets_tests.resources.test_quarantine import record
 
 ORDER = Order(
     key="X",
@@ -100,6 +102,82 @@ def test_published_order_whose_latest_run_failed_keeps_its_item(instance: dg.Dag
     run(instance, failing)
     standing = standing_of(instance, "X")
     assert (standing.status, standing.item) == ("failed", METADATA["item"])
+
+
+@pytest.mark.parametrize(("last", "status"), [(staged_safe_item, "published"), (failing, "failed")])
+def test_published_order_stands_as_before_its_runs_were_withdrawn(
+    last: dg.AssetsDefinition, status: str, instance: dg.DagsterInstance, new_run: Callable[..., None]
+) -> None:
+    ordered(instance, "X")
+    run(instance, staged_safe_item, published_item)
+    run(instance, last)
+    before = standing_of(instance, "X")
+    for _ in range(2):
+        new_run(dg.DagsterRunStatus.CANCELED)
+    assert standing_of(instance, "X") == before
+    assert [(one.order, one.status) for one in latest_orders(instance)] == [("X", status)]
+
+
+def test_published_order_is_published_when_only_a_withdrawn_run_is_left(
+    instance: dg.DagsterInstance, new_run: Callable[..., None]
+) -> None:
+    ordered(instance, "X")
+    instance.report_runless_asset_event(
+        dg.AssetMaterialization("published_item", partition="X", metadata=METADATA)
+    )
+    new_run(dg.DagsterRunStatus.CANCELED)
+    standing = standing_of(instance, "X")
+    assert (standing.status, standing.when) == ("published", None)
+
+
+def drop(instance: dg.DagsterInstance) -> None:
+    instance.delete_dynamic_partition(str(safe_items.name), "X")
+    tell_of(instance, "X", DROPPED, "It was given up.")
+
+
+def test_dropped_order_says_so_and_not_why_it_failed(instance: dg.DagsterInstance) -> None:
+    ordered(instance, "X")
+    run(instance, failing)
+    drop(instance)
+    standing = standing_of(instance, "X")
+    assert (standing.status, standing.error, standing.source) == ("dropped", None, ORDER.derived_from)
+    assert [one.status for one in latest_orders(instance)] == ["dropped"]
+
+
+def test_order_is_dropped_until_it_is_ordered_published_or_fails_again(instance: dg.DagsterInstance) -> None:
+    ordered(instance, "X")
+    run(instance, failing)
+    drop(instance)
+    ordered(instance, "X")
+    assert standing_of(instance, "X").status == "failed"
+    run(instance, staged_safe_item, published_item)
+    assert standing_of(instance, "X").status == "published"
+    instance.delete_dynamic_partition(str(safe_items.name), "X")
+    assert standing_of(instance, "X").status == "retired"
+    ordered(instance, "X")
+    run(instance, failing)
+    drop(instance)
+    standing = standing_of(instance, "X")
+    assert (standing.status, standing.item) == ("dropped", METADATA["item"])
+    instance.report_runless_asset_event(dg.AssetMaterialization(QUARANTINED_ORDER, partition="X"))
+    assert standing_of(instance, "X").status == "failed"
+
+
+def test_key_that_was_not_added_yet_is_not_dropped(instance: dg.DagsterInstance) -> None:
+    ordered(instance, "X")
+    instance.delete_dynamic_partition(str(safe_items.name), "X")
+    assert standing_of(instance, "X").status == "ordered"
+
+
+def test_order_in_quarantine_says_what_shows_it_and_where_the_evidence_is(
+    instance: dg.DagsterInstance,
+) -> None:
+    ordered(instance, "X")
+    standing = standing_of(instance, "X")
+    assert standing.with_quarantine(None) == standing
+    found = standing.with_quarantine(record("X", evidence={"copy": "/q/X", "moved from": "/staging/X"}))
+    assert found.quarantine == "conversion-assets quarantine show X"
+    assert found.evidence == "now in /q/X, moved there from /staging/X"
 
 
 def test_run_of_some_assets_alone_does_not_publish(instance: dg.DagsterInstance) -> None:

@@ -96,7 +96,7 @@ class Asked:
 @click.option(
     "--older-than-eopf", metavar="VERSION", help="Converted by an older eopf; 'current': than today's."
 )
-@click.option("--stale", is_flag=True, help="Made by another eopf or table of product types than today's.")
+@click.option("--stale", is_flag=True, help="Made by another eopf or row of product types than today's.")
 @click.option("--failed", is_flag=True, help="Latest run failed, or never published.")
 @click.option("--all", "everything", is_flag=True, help="All orders, if nothing else is said.")
 @click.option("--collection", metavar="ID", help="Published in this collection of the catalogue.")
@@ -178,11 +178,11 @@ def _choose(settings: Settings, history: History, asked: Asked) -> Chosen:
     )
     from conversion_assets.ordering import Wishes  # noqa: PLC0415
     from conversion_assets.orders import valid_key  # noqa: PLC0415
-    from conversion_assets.safe.product_types import types_version  # noqa: PLC0415
+    from conversion_assets.safe.product_types import type_versions  # noqa: PLC0415
     from conversion_assets.selecting import select  # noqa: PLC0415
     from conversion_assets.services import order_defaults_now, resources_for, type_names  # noqa: PLC0415
 
-    now = CodeVersions(settings.converter_eopf_version or _installed_eopf(), types_version())
+    now = CodeVersions(settings.converter_eopf_version or _installed_eopf(), type_versions())
     criteria = Criteria(
         product_types=product_types_called(asked.product_types, type_names(settings)),
         time=TimeRange.parse(asked.time) if asked.time else None,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from conversion_assets.resources.quarantine import QuarantinedOrder
 
 AGE = re.compile(r"(\d+)\s*([mhdw])")
+NOTHING_MEETS = "Nothing in quarantine meets this."
 UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -95,7 +96,12 @@ def selecting(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``--class``, ``--type`` and ``--older-than``."""
     for option in (
         click.option("--older-than", type=Age(), help="Whose last failure is so long ago: 90m, 12h, 3d, 2w."),
-        click.option("--type", "product_type", metavar="TYPE", help="Of this EOPF product type."),
+        click.option(
+            "--type",
+            "product_type",
+            metavar="TYPE",
+            help="Of this EOPF product type; an older name of it will do.",
+        ),
         click.option(
             "--class", "error_class", type=click.Choice(list(ErrorClass)), help="Of this class of error."
         ),
@@ -121,10 +127,14 @@ def list_orders(
     home: Path | None,
 ) -> None:
     """List the orders in quarantine, those that failed last first."""
-    records = _chosen(settings_for(home), Selection((), error_class, product_type, older_than))
+    settings = settings_for(home)
+    selection = _selection(settings, (), error_class, product_type, older_than)
+    records = _chosen(settings, selection)
     if as_json:
         for record in records:
             click.echo(record.model_dump_json())
+    elif not records and not selection.is_everything:
+        click.echo(NOTHING_MEETS)
     else:
         _console().show_quarantine(records)
 
@@ -163,10 +173,11 @@ def replay(
 
     Exit code: 0 all published or submitted, 2 bad order or input, 1 failed.
     """
-    selection = Selection(keys, error_class, product_type, older_than)
-    _require_choice(selection, is_all=is_all)
     settings = settings_for(home)
+    selection = _selection(settings, keys, error_class, product_type, older_than)
+    _require_choice(selection, is_all=is_all)
     records = _chosen(settings, selection)
+    _remark_on_nothing(records)
     if submit:
         _submit(settings, records, as_json=as_json)
     else:
@@ -186,19 +197,49 @@ def drop(
     is_all: bool,
     home: Path | None,
 ) -> None:
-    """Give orders up: remove them from quarantine, with all that is kept of their input."""
+    """Give orders up: remove them from quarantine, with all that is kept of their input and their keys.
+
+    Exit code: 0 all dropped, 2 where an order belongs to a backfill that goes on.
+    """
     from conversion_assets.instance import open_instance  # noqa: PLC0415 - see the package
     from conversion_assets.replaying import Keepers, drop_order  # noqa: PLC0415
     from conversion_assets.services import resources_for  # noqa: PLC0415
 
-    selection = Selection(keys, error_class, product_type, older_than)
-    _require_choice(selection, is_all=is_all)
     settings = settings_for(home)
-    records = _chosen(settings, selection)
+    selection = _selection(settings, keys, error_class, product_type, older_than)
+    _require_choice(selection, is_all=is_all)
+    records, codes = _chosen(settings, selection), list[int]()
+    _remark_on_nothing(records)
     with open_instance(settings) as instance, Keepers.opened(resources_for(settings)) as keepers:
         for record in records:
-            drop_order(instance, keepers, record)
-            click.echo(f"dropped {record.key}")
+            try:
+                drop_order(instance, keepers, record)
+            except OrderError as error:
+                click.echo(f"Error: {error}", err=True)
+                codes.append(error.exit_code)
+            else:
+                click.echo(f"dropped {record.key}")
+    sys.exit(exit_code_of(codes))
+
+
+def _selection(
+    settings: Settings,
+    keys: tuple[str, ...],
+    error_class: str | None,
+    product_type: str | None,
+    older_than: timedelta | None,
+) -> Selection:
+    from conversion_assets.criteria import product_types_called  # noqa: PLC0415 - see the package
+    from conversion_assets.services import type_names  # noqa: PLC0415
+
+    if product_type is not None:
+        (product_type,) = product_types_called([product_type], type_names(settings))
+    return Selection(keys, error_class, product_type, older_than)
+
+
+def _remark_on_nothing(records: Sequence[QuarantinedOrder]) -> None:
+    if not records:
+        click.echo(NOTHING_MEETS, err=True)
 
 
 def _require_choice(selection: Selection, *, is_all: bool) -> None:

@@ -25,12 +25,16 @@ def status(order: str | None, skipped: bool, as_json: bool, home: Path | None) -
     if order and skipped:
         raise click.UsageError("--skipped shows all watches; leave ORDER out.")
     settings = settings_for(home)
+    quarantine = quarantine_of(settings)
     with open_instance(settings) as instance:
-        close_abandoned_runs(instance, quarantine_of(settings))
+        close_abandoned_runs(instance, quarantine)
         if skipped:
             Console(as_json=as_json).show_skipped(latest_skipped(instance))
             return
-        found = [standing_of(instance, order)] if order else latest_orders(instance)
+        if order:
+            found = [standing_of(instance, order).with_quarantine(quarantine.find(order))]
+        else:
+            found = latest_orders(instance)
     if as_json:
         for entry in found:
             click.echo(json.dumps(entry.model_dump(mode="json")))

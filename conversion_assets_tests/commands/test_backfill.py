@@ -96,7 +96,7 @@ def test_unknown_order_is_refused_by_name(command: Command) -> None:
         (["--all", "--from", "nothing"], "There is no asset 'nothing'"),
         (["--all", "--only", "stac_item,"], "There is no asset ''"),
         (["--time", "yesterday"], "no range of times"),
-        (["--type", "nonsense"], "unknown product type"),
+        (["--type", "nonsense"], "no product type is called so"),
         (["--older-than-eopf", "new"], "no version of eopf"),
         (["--older-than-eopf", "9", "--yes"], "no order meets the criteria"),
         (["--all", "--only", "stac_item", "--reconvert", "--yes"], "zarr_product is not among its assets"),

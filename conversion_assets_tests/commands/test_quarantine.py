@@ -9,9 +9,16 @@ from pathlib import Path
 import dagster as dg
 import pytest
 from click.testing import CliRunner, Result
+from dagster._core.remote_origin import (
+    RegisteredCodeLocationOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+)
 
+from conversion_assets.backfilling import Request, keys_under_way, launch
 from conversion_assets.cli import main
 from conversion_assets.commands.quarantine import Age
+from conversion_assets.criteria import CodeVersions, Criteria
 from conversion_assets.definitions import build_definitions
 from conversion_assets.errors import ErrorClass
 from conversion_assets.instance import open_instance
@@ -21,9 +28,20 @@ from conversion_assets.partitions import find_order, record_order
 from conversion_assets.quarantining import QUARANTINED_ORDER, quarantine_of
 from conversion_assets.resources.quarantine import Quarantine, QuarantinedOrder
 from conversion_assets.running import run_order
+from conversion_assets.selecting import History, select
 from conversion_assets.settings import Settings
 from conversion_assets_tests.resources.test_quarantine import record
 from conversion_assets_tests.safe.products import S1_NAME
+
+ORIGIN = RemoteJobOrigin(
+    RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("anywhere"), "__repository__"), "a_job"
+)
+"""Where the code of a queued run is."""
+
+
+@dg.job
+def a_job() -> None:
+    """Do nothing."""
 
 
 @pytest.fixture(autouse=True)
@@ -70,6 +88,13 @@ def kept(settings: Settings, quarantine: Quarantine) -> QuarantinedOrder:
 
 def command(settings: Settings, *arguments: str) -> Result:
     return CliRunner(mix_stderr=False).invoke(main, ["quarantine", *arguments, "--home", str(settings.home)])
+
+
+def status_of(settings: Settings, key: str) -> str:
+    arguments = ["status", key, "--json", "--home", str(settings.home)]
+    ended = CliRunner(mix_stderr=False).invoke(main, arguments)
+    assert ended.exit_code == 0, ended.stderr
+    return ended.stdout
 
 
 def observed(settings: Settings, key: str) -> list[object]:
@@ -134,6 +159,7 @@ def test_event_of_a_quarantined_order_tells_where_the_evidence_is_now(
         ((), ["A", "B", "C"]),
         (("--class", "poisoned"), ["A", "B"]),
         (("--type", "S03OLCEFR"), ["B"]),
+        (("--type", "OL_1_EFR___"), ["B"]),
         (("--older-than", "1w"), ["A", "B", "C"]),
         (("--older-than", "999999w"), []),
         (("--class", "transient", "--type", "S03OLCEFR"), []),
@@ -160,12 +186,24 @@ def test_orders_are_chosen(
         (("replay", "Z", "--all"), 2, "Name orders, or say --all"),
         (("list", "--older-than", "soon"), 2, "write it as 90m, 12h, 3d or 2w"),
         (("list", "--class", "odd"), 2, "odd"),
+        (("list", "--type", "NOPE"), 2, "product type 'NOPE': no product type is called so"),
+        (("replay", "--type", "NOPE"), 2, "Name one as EOPF does"),
+        (("drop", "--type", "NOPE"), 2, "Name one as EOPF does"),
     ],
 )
 def test_wrong_usage_is_told(arguments: tuple[str, ...], code: int, says: str, settings: Settings) -> None:
     ended = command(settings, *arguments)
     assert ended.exit_code == code
     assert says in ended.stderr
+
+
+def test_choice_that_nothing_meets_is_told(settings: Settings, quarantine: Quarantine) -> None:
+    quarantine.write(record("A"))
+    nothing = "Nothing in quarantine meets this.\n"
+    assert command(settings, "list", "--type", "S03OLCEFR").stdout == nothing
+    for what in ("replay", "drop"):
+        ended = command(settings, what, "--type", "S03OLCEFR")
+        assert (ended.exit_code, ended.stdout, ended.stderr) == (0, "", nothing)
 
 
 def test_ages_are_read() -> None:
@@ -226,3 +264,50 @@ def test_dropped_order_leaves_nothing_but_the_history(settings: Settings, kept: 
     assert observed(settings, kept.key) == ["dropped"]
     with open_instance(settings) as instance:
         assert find_order(instance, kept.key) == kept.order
+
+
+def test_nobody_tries_a_dropped_order_again(settings: Settings, kept: QuarantinedOrder) -> None:
+    with open_instance(settings) as instance:
+        queued = instance.create_run_for_job(
+            a_job,
+            tags={"dagster/partition": kept.key},
+            status=dg.DagsterRunStatus.QUEUED,
+            remote_job_origin=ORIGIN,
+        )
+    assert command(settings, "drop", kept.key).exit_code == 0
+    with open_instance(settings) as instance:
+        assert instance.get_dynamic_partitions("safe_items") == []
+        assert History(instance).keys == ()
+        withdrawn = instance.get_run_by_id(queued.run_id)
+        assert withdrawn is not None
+        assert withdrawn.status is dg.DagsterRunStatus.CANCELED
+    assert '"dropped"' in status_of(settings, kept.key)
+
+    with open_instance(settings) as instance:
+        record_order(instance, kept.order)
+        assert select(History(instance), Criteria(), CodeVersions("", frozenset())) == (kept.key,)
+
+
+def test_order_of_a_backfill_that_goes_on_is_not_dropped(
+    settings: Settings, quarantine: Quarantine, kept: QuarantinedOrder
+) -> None:
+    quarantine.write(record("Y"))
+    with open_instance(settings) as instance:
+        launch(instance, Request((kept.key,)))
+    ended = command(settings, "drop", "--all")
+    assert (ended.exit_code, ended.stdout) == (2, "dropped Y\n")
+    assert "it belongs to a backfill that goes on" in ended.stderr
+    assert [one.key for one in quarantine.records()] == [kept.key]
+    assert Path(str(kept.evidence["copy"])).exists()
+    with open_instance(settings) as instance:
+        assert keys_under_way(instance) == {kept.key}
+        assert instance.get_dynamic_partitions("safe_items") == [kept.key]
+
+
+def test_status_says_what_is_in_quarantine_and_where_its_evidence_is(
+    settings: Settings, poisoned: QuarantinedOrder
+) -> None:
+    shown = json.loads(status_of(settings, poisoned.key))
+    assert shown["status"] == "failed"
+    assert shown["quarantine"] == f"conversion-assets quarantine show {poisoned.key}"
+    assert shown["evidence"] == poisoned.evidence_now

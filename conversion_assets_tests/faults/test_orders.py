@@ -116,6 +116,9 @@ def test_drop_of_a_quarantined_order(point: CrashPoint, rig_of: OpenRig, quarant
     rig.run_killed(work.drop, point.place)
     assert_state(rig.home, point)
     rig.run(work.drop)
+    (standing,) = rig.run(work.standings)
+    assert standing["status"] == "dropped"
+    assert rig.run(work.history)["standings"] == {}, "no backfill may choose it"
     rig.require_in_order()
     assert_whole(rig.home, items=0)
 

@@ -150,6 +150,7 @@ class PlatformMachine(RuleBasedStateMachine):
         if self._world.sources.contents[name].health is Health.MISSING:
             self._world.sources.change(name, edition=0, health=Health.GOOD)
         order = self._world.order(name, owner, target_rule)
+        assert {order.key} <= self._world.keys()
         state = self._model.orders.setdefault(order.key, OrderState(order, name))
         state.order, state.done = order, 0
         self._unchanged()
@@ -299,6 +300,7 @@ class PlatformMachine(RuleBasedStateMachine):
         left = {key: kind for key, kind in self._model.quarantined.items() if key != state.key}
         assert sight.quarantined == left
         assert state.key not in sight.evidence | sight.scratch
+        assert not self._world.keys() & {state.key}
         assert entries_of(sight) == self._model.entries
         self._accept(sight)
 
