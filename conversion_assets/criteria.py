@@ -24,7 +24,7 @@ OPEN_ENDS = ("", "..")
 NAMED_TIME = re.compile(r"\d{8}T\d{6}")
 """The first time in the name of a Sentinel product is the start of its acquisition."""
 EOPF_PART, TYPES_PART = "-eopf-", "-types-"
-"""What stands before the version of the converter, and of the table of types, in a data version."""
+"""What stands before the version of the converter, and of the product type, in a data version."""
 
 
 @dataclass(frozen=True)
@@ -112,11 +112,11 @@ class CodeVersions:
 
     Attributes:
         eopf: version of the converter.
-        types: version of the table of product types.
+        types: versions of all product types; see ``ProductType.version``.
     """
 
     eopf: str
-    types: str
+    types: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -140,14 +140,14 @@ class DataVersions:
         return True
 
     def is_stale(self, now: CodeVersions) -> bool:
-        """Tell whether the product was made of other files, or by another converter or table, than now."""
+        """Tell whether it was made of other files, by another converter or as something else than now."""
         if self.product is None:
             return False
         source, _, eopf = self.product.rpartition(EOPF_PART)
         if self.unzipped is None:
             return eopf != now.eopf
-        unzipped, _, types = self.unzipped.rpartition(TYPES_PART)
-        return (unzipped, types, eopf) != (source, now.types, now.eopf)
+        unzipped, _, product_type = self.unzipped.rpartition(TYPES_PART)
+        return (unzipped, eopf) != (source, now.eopf) or product_type not in now.types
 
 
 @dataclass(frozen=True)
@@ -158,8 +158,9 @@ class Criteria:
         product_types: its EOPF product type is one of these.
         time: when its acquisition starts.
         older_than_eopf: it was converted by an older eopf.
-        stale: it was made by another converter or table of types, or of other files, than now.
-        failed: its latest run failed or was cancelled, or it was never published and nothing is under way.
+        stale: it was made by another converter, by another row for its type, or of other files, than now.
+        failed: its latest run failed or was cancelled, or it was never published and nothing is under way;
+            runs of published orders that were withdrawn before they began do not count.
     """
 
     product_types: frozenset[str] = frozenset()
@@ -194,9 +195,21 @@ def product_types_called(names: Iterable[str], other_names: Mapping[str, str]) -
     Raises:
         OrderError: a name means no type.
     """
-    ours = {kind.eopf_type for kind in all_product_types()}
-    types = (other_names.get(name, name) for name in names)
-    return frozenset(name if name in ours else product_type_of_legacy(name).eopf_type for name in types)
+    return frozenset(_product_type_called(name, other_names) for name in names)
+
+
+def _product_type_called(name: str, other_names: Mapping[str, str]) -> str:
+    meant = other_names.get(name, name)
+    if meant in {kind.eopf_type for kind in all_product_types()}:
+        return meant
+    try:
+        return product_type_of_legacy(meant).eopf_type
+    except OrderError:
+        raise OrderError(
+            f"product type {name!r}",
+            "no product type is called so",
+            "Name one as EOPF does, such as S02MSIL1C, or by an older name of it, such as MSI_L1C.",
+        ) from None
 
 
 def eopf_version_called(text: str, current: str) -> Version:

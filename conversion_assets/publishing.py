@@ -1,12 +1,13 @@
 """Publication in versions: readers of a product lose nothing when it is converted again.
 
 The item is replaced in one write, after what it was before has got a place of its own; that is taken away
-when its time is over, and its product last.
+when its time is over, and its product last. So is the item of an order that has moved to another collection.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -23,6 +24,7 @@ from conversion_assets.stac.versions import (
     carried_over,
     earlier_version,
     linked_id,
+    moved,
     preceded_by,
     self_href,
     succeeding,
@@ -97,6 +99,46 @@ def publish_version(
         return Published(sent, catalogue.publish(sent, collection))
 
 
+def supersede_moved(
+    former: str,
+    successor: Document,
+    collection: CollectionSpec,
+    catalogue: Catalogue,
+    store: ObjectStore,
+    keep_until: datetime,
+    *,
+    is_wanted: Callable[[Document], bool] = lambda _: False,
+) -> bool:
+    """Let the item that an order had in another collection lead to the one that it has now.
+
+    It stays readable where it is, with its product, until ``release_superseded`` takes both away. Nothing
+    happens where the order has not moved, where the item leads to another product by now, and between owners.
+    Killed anywhere and repeated, it comes to the same end.
+
+    Args:
+        former: URI of the product that the order had published before.
+        successor: the published item, as ``Catalogue.read`` gives it.
+        collection: where that is.
+        catalogue: where both items are.
+        store: where both products are.
+        keep_until: how long the former item stays.
+        is_wanted: tells of the former item whether another order has published it, too.
+
+    Returns:
+        Whether the former item was changed.
+
+    Raises:
+        ConversionAssetsError: as the catalogue.
+    """
+    shelf = None
+    with suppress(PermanentError):
+        shelf = store.shelf_at(former)
+    if shelf is None or shelf.owner != collection.owner or shelf.collection == collection.id:
+        return False
+    before = CollectionSpec(shelf.owner, shelf.collection, shelf.collection)
+    return _Place(catalogue, store, before).give_way(former, successor, keep_until, is_wanted)
+
+
 def release_superseded(
     catalogue: Catalogue,
     store: ObjectStore,
@@ -129,7 +171,7 @@ def release_superseded(
         for (owner, current), versions in families.items()
         if any(_is_over(version, now, lost) for version in versions)
         for released in _Place(catalogue, store, replace(collection, owner=owner)).release(
-            current, sorted(version.number for version in versions), now, lost
+            current, sorted(version.number for version in versions if not version.has_moved), now, lost
         )
     )
 
@@ -169,7 +211,8 @@ class _Place:
         current = self.catalogue.find(item["id"], self.collection)
         if current is None:
             return item
-        if known := earlier_version(current):
+        known = earlier_version(current)
+        if known and not known.has_moved:
             raise OrderError(
                 f"item {item['id']}",
                 f"the catalogue keeps an earlier version of {known.current} under this id",
@@ -187,15 +230,36 @@ class _Place:
     ) -> Iterator[Released]:
         """Take away the earlier versions of an item whose time is over, the oldest first."""
         with self.store.sole_publication(self.collection.owner, self.collection.id, current):
-            ids = [current, *(version_id(current, number) for number in numbers)]
+            ids = [*(version_id(current, number) for number in numbers), current]
             family = {one: item for one in ids if (item := self.catalogue.find(one, self.collection))}
             for old in list(family.values()):
                 version = earlier_version(old)
-                if version and _is_over(version, now, lost):
+                if version and _is_over(version, now, lost) and self._may_go(version, old, family):
                     del family[old["id"]]
                     self._unlink(old, family)
                     self.catalogue.remove(old["id"], self.collection)
                     yield Released(old["id"], current, self._removed_product(current, old, family))
+
+    def give_way(
+        self, former: str, successor: Document, keep_until: datetime, is_wanted: Callable[[Document], bool]
+    ) -> bool:
+        """Let the item of a product lead to another collection, if it still is the item of that product."""
+        item_id = _item_id(self.store, former)
+        if item_id != successor["id"]:
+            return False
+        with self.store.sole_publication(self.collection.owner, self.collection.id, item_id):
+            item = self.catalogue.find(item_id, self.collection)
+            if item is None or product_of(item) != former or earlier_version(item) or is_wanted(item):
+                return False
+            self._published(moved(item, version_number(item), self_href(successor), keep_until))
+            return True
+
+    def _may_go(self, version: EarlierVersion, old: Document, family: dict[str, Document]) -> bool:
+        """Say whether a version may be taken away: one that has moved is the last to go, and must be ours."""
+        if not version.has_moved:
+            return True
+        uri, others = product_of(old), (item for name, item in family.items() if name != old["id"])
+        return (uri is None or self._belongs(version.current, uri)) and not any(map(earlier_version, others))
 
     def _number_of(self, current: Document) -> int:
         """Give the version of the current item: its own, unless something else has the id of that version."""
@@ -229,9 +293,8 @@ class _Place:
             shelf = self.store.shelf_at(uri)
         except PermanentError:
             return False
-        name, _ = name_and_number(self.store.open_product(uri).name.removesuffix(PRODUCT_ENDING))
         of_shelf, of_item = (shelf.owner, shelf.collection), (self.collection.owner, self.collection.id)
-        return of_shelf == of_item and name == item_id
+        return of_shelf == of_item and _item_id(self.store, uri) == item_id
 
     def _digest(self, item_id: str, uri: str | None) -> str | None:
         """Give the digest of a product's metadata; None where no product of this item can be opened."""
@@ -244,7 +307,12 @@ class _Place:
 
 
 def _is_over(version: EarlierVersion, now: datetime, lost: Collection[str]) -> bool:
-    return version.expires < now or version_id(version.current, version.number) in lost
+    return version.expires < now or version.item_id in lost
+
+
+def _item_id(store: ObjectStore, uri: str) -> str:
+    """Give the id of the item that a product has."""
+    return name_and_number(store.open_product(uri).name.removesuffix(PRODUCT_ENDING))[0]
 
 
 def product_of(item: Document) -> str | None:

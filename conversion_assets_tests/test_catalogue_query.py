@@ -26,7 +26,7 @@ from conversion_assets_tests.safe.products import S1_NAME, S2_NAME
 
 __all__ = ["stac_api"]
 
-NOW = CodeVersions(eopf="2.8.1", types="abc")
+NOW = CodeVersions(eopf="2.8.1", types=frozenset({"abc"}))
 WISHES = Wishes(owner="local", default_owner="local")
 OTHER = CollectionSpec(owner=SPEC.owner, id="another", title="Another")
 FIJI, GENEVA = (179.0, -18.0, -179.0, -16.0), (5.9, 46.1, 6.3, 46.4)

@@ -19,7 +19,7 @@ from conversion_assets.criteria import (
 from conversion_assets.errors import OrderError
 from conversion_assets_tests.safe.products import S1_NAME, S2_NAME, S3_NAME
 
-NOW = CodeVersions(eopf="2.8.1", types="abc")
+NOW = CodeVersions(eopf="2.8.1", types=frozenset({"abc", "other"}))
 CURRENT = DataVersions("files-types-abc", "files-eopf-2.8.1")
 
 
@@ -99,6 +99,8 @@ def test_older_is_meant_as_versions_are_ordered(product: str | None, than: str, 
         (CURRENT, False),
         (DataVersions("files-types-abc", "files-eopf-2.8.0"), True),
         (DataVersions("files-types-older", "files-eopf-2.8.1"), True),
+        (DataVersions("files-types-ab", "files-eopf-2.8.1"), True),
+        (DataVersions("files-types-other", "files-eopf-2.8.1"), False),
         (DataVersions("others-types-abc", "files-eopf-2.8.1"), True),
         (DataVersions("files", "files-eopf-2.8.1"), True),
         (DataVersions(None, "files-eopf-2.8.1"), False),
@@ -123,8 +125,10 @@ def test_product_fits_where_type_and_time_do() -> None:
 def test_types_are_known_by_all_their_names() -> None:
     names = ["S02MSIL1C", "OL_1_EFR___", "theirs"]
     assert product_types_called(names, {"theirs": "S01SIWGRD"}) == {"S02MSIL1C", "S03OLCEFR", "S01SIWGRD"}
-    with pytest.raises(OrderError, match="unknown product type"):
+    with pytest.raises(OrderError, match="no product type is called so") as refused:
         product_types_called(["nonsense"], {})
+    assert "'nonsense'" in str(refused.value)
+    assert "order" not in refused.value.way_out
 
 
 def test_version_is_read_or_refused() -> None:

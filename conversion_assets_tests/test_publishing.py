@@ -8,7 +8,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,13 @@ import zarr
 
 from conversion_assets.errors import ConversionAssetsError, OrderError, PermanentError
 from conversion_assets.provenance import Provenance
-from conversion_assets.publishing import Published, Released, publish_version, release_superseded
+from conversion_assets.publishing import (
+    Published,
+    Released,
+    publish_version,
+    release_superseded,
+    supersede_moved,
+)
 from conversion_assets.resources.authentication import Authentication
 from conversion_assets.resources.catalogue import Catalogue, CollectionSpec, Document, differences
 from conversion_assets.resources.folder_object_store import FolderObjectStore
@@ -48,6 +54,7 @@ ID = "S02MSIL1C_20240615T102559_0000_B108_T000"
 SAFE = "S2A_MSIL1C_20240615T102601_N0510_R108_T31TGL_20240615T124303.SAFE"
 OWNER, COLLECTION = "someone", "sentinel-2-l1c"
 SPEC = CollectionSpec(OWNER, COLLECTION, "Sentinel-2 Level-1C")
+ELSEWHERE = CollectionSpec(OWNER, "sentinel-2-l1c-v2", "Sentinel-2 Level-1C, elsewhere")
 SOON = datetime(2030, 1, 1, tzinfo=UTC)
 LATER = SOON + timedelta(days=1)
 
@@ -62,6 +69,7 @@ class World:
         bucket: of the store.
         opened: what zarr opens, by the product's URI.
         broken: lets everything fail from the so-many-th write on, as a full disk or a dead server does.
+        collection: where products and items go.
     """
 
     catalogue: Catalogue
@@ -69,10 +77,11 @@ class World:
     bucket: str
     opened: Callable[[str], Any]
     broken: Callable[[int], Any]
+    collection: CollectionSpec = SPEC
 
     @property
     def shelf(self) -> Shelf:
-        return Shelf(bucket=self.bucket, owner=OWNER, collection=COLLECTION)
+        return Shelf(bucket=self.bucket, owner=OWNER, collection=self.collection.id)
 
     def converted(self, version: int) -> str:
         """Convert the SAFE again, to a product all of whose values tell the version."""
@@ -96,11 +105,17 @@ class World:
 
     def published(self, uri: str, keep_until: datetime = SOON) -> Published:
         """Publish the item of a product."""
-        return publish_version(described(uri), SPEC, self.catalogue, self.store, keep_until)
+        item = {**described(uri), "collection": self.collection.id}
+        return publish_version(item, self.collection, self.catalogue, self.store, keep_until)
+
+    def moved_from(self, former: str, published: Published, keep_until: datetime = SOON) -> bool:
+        """Let the former item of an order in another collection lead to the one that it has now."""
+        found = self.catalogue.read(published.href)
+        return supersede_moved(former, found, self.collection, self.catalogue, self.store, keep_until)
 
     def released(self, now: datetime = LATER) -> tuple[Released, ...]:
         """Release what is superseded."""
-        return release_superseded(self.catalogue, self.store, SPEC, now)
+        return release_superseded(self.catalogue, self.store, self.collection, now)
 
     def version_in(self, uri: str) -> int:
         """Read every chunk of a product, and give the version that all values tell."""
@@ -109,7 +124,7 @@ class World:
         return int(values)
 
     def items(self) -> dict[str, Document]:
-        return {found["id"]: found for found in self.catalogue.items(SPEC)}
+        return {found["id"]: found for found in self.catalogue.items(self.collection)}
 
     def require_whole(self) -> None:
         """See that each item leads to a whole product, and each of its links to an item."""
@@ -465,6 +480,97 @@ def test_versions_of_every_owner_are_released(stac: World) -> None:
     stac.require_nothing_more(ID)
 
 
+# --- orders that go to another collection ---------------------------------------------------------------
+
+
+def path_of(found: Document, rel: str) -> str:
+    (href,) = (str(link["href"]) for link in found["links"] if link["rel"] == rel)
+    return urlsplit(href).path
+
+
+def test_item_of_an_order_that_moved_stays_until_its_time_is_over(world: World) -> None:
+    there = replace(world, collection=ELSEWHERE)
+    first, former = world.converted(1), world.converted(2)
+    world.published(first, SOON - timedelta(days=1))
+    world.published(former, SOON - timedelta(days=1))
+    second = there.converted(3)
+    published = there.published(second)
+    assert there.moved_from(former, published)
+    assert not there.moved_from(former, published, LATER)
+    moved, current = world.items()[ID], there.items()[ID]
+    properties = moved["properties"]
+    assert (properties["deprecated"], properties["version"]) == (True, "2")
+    assert datetime.fromisoformat(properties["expires"]) == SOON
+    for rel in ("successor-version", "latest-version"):
+        assert path_of(moved, rel) == path_of(current, "self")
+    assert differences(described(second) | {"collection": ELSEWHERE.id}, current) == ()
+    for place, ids in ((world, (ID, f"{ID}.v1")), (there, (ID,))):
+        assert place.released(SOON - timedelta(days=2)) == ()
+        place.require_nothing_more(*ids)
+    assert world.released() == (Released(f"{ID}.v1", ID, first), Released(ID, ID, former))
+    assert there.released() == ()
+    world.require_nothing_more()
+    there.require_nothing_more(ID)
+    assert there.version_in(second) == 3
+
+
+def test_item_that_moved_goes_after_its_earlier_versions(world: World) -> None:
+    there = replace(world, collection=ELSEWHERE)
+    first, former = world.converted(1), world.converted(2)
+    world.published(first)
+    world.published(former, LATER + timedelta(days=1))
+    there.moved_from(former, there.published(there.converted(3)), SOON)
+    assert world.released() == ()
+    world.require_nothing_more(ID, f"{ID}.v1")
+    assert len(world.released(LATER + timedelta(days=2))) == 2
+    world.require_nothing_more()
+
+
+def test_order_that_moves_back_is_published_where_it_was(world: World) -> None:
+    there = replace(world, collection=ELSEWHERE)
+    first, second = world.converted(1), there.converted(2)
+    world.published(first)
+    there.moved_from(first, there.published(second))
+    back = world.published(first)
+    assert not {"deprecated", "expires"} & back.item["properties"].keys()
+    assert world.moved_from(second, back)
+    assert earlier_version(world.items()[ID]) is None
+    assert there.released() == (Released(ID, ID, second),)
+    assert world.released() == ()
+    world.require_nothing_more(ID)
+    there.require_nothing_more()
+
+
+def test_product_of_an_item_that_moved_is_converted_and_published_there_again(world: World) -> None:
+    there = replace(world, collection=ELSEWHERE)
+    first, third = world.converted(1), world.converted(3)
+    world.published(first)
+    there.moved_from(first, there.published(there.converted(2)))
+    world.published(third)
+    world.require_nothing_more(ID, f"{ID}.v1")
+    assert world.items()[ID]["properties"]["version"] == "2"
+    assert linked_id(world.items()[f"{ID}.v1"], "latest-version") == ID
+    assert world.released() == (Released(f"{ID}.v1", ID, first),)
+    world.require_nothing_more(ID)
+
+
+def test_item_that_is_not_the_order_s_own_does_not_give_way(world: World) -> None:
+    there = replace(world, collection=ELSEWHERE)
+    first, second = world.converted(1), world.converted(2)
+    world.published(first)
+    world.published(second)
+    before, published = world.items(), there.published(there.converted(3))
+    current = there.catalogue.read(published.href)
+    for former in (first, "file:///nobody/knows.zarr", product_of(current)):
+        assert not there.moved_from(former, published)
+    of_another = CollectionSpec("another", ELSEWHERE.id, "")
+    assert not supersede_moved(second, current, of_another, world.catalogue, world.store, SOON)
+    assert not supersede_moved(
+        second, current, ELSEWHERE, world.catalogue, world.store, SOON, is_wanted=lambda _: True
+    )
+    assert world.items() == before
+
+
 # --- whatever step it is broken off at ------------------------------------------------------------------
 
 
@@ -493,6 +599,26 @@ def test_publication_that_is_broken_off_anywhere_is_completed(world: World) -> N
     world.published(second)
     world.require_nothing_more(ID, f"{ID}.v1")
     assert world.items()[ID]["properties"]["version"] == "2"
+
+
+def test_move_that_is_broken_off_anywhere_is_completed(world: World) -> None:
+    there = replace(world, collection=ELSEWHERE)
+    first, second = world.converted(1), there.converted(2)
+    world.published(first)
+    broken = 0
+    for _ in broken_everywhere(world, lambda: there.moved_from(first, there.published(second))):
+        broken += 1
+        world.require_nothing_more(ID)
+        there.require_whole()
+    assert broken > 1
+    assert world.released(SOON) == ()
+    broken = 0
+    for _ in broken_everywhere(world, world.released):
+        broken += 1
+        world.require_whole()
+    assert broken > 1
+    assert world.items() == {}
+    there.require_nothing_more(ID)
 
 
 def test_release_of_a_publication_that_was_never_completed_keeps_the_product(world: World) -> None:

@@ -9,6 +9,7 @@ from conversion_assets.assets.step import Result, materialized, step
 from conversion_assets.assets.stopwatch import Stopwatch
 from conversion_assets.checks.findings import manifest_finding
 from conversion_assets.checks.specs import judged
+from conversion_assets.criteria import TYPES_PART
 from conversion_assets.records import StagedSafe, UnzippedSafe
 from conversion_assets.resources.archive_limits import ArchiveLimits
 from conversion_assets.resources.object_store import ObjectStore
@@ -47,4 +48,5 @@ def unzipped_safe(
     if staged_safe_item.path != folder:
         staged_safe_item.path.unlink(missing_ok=True)
     metadata = unzipped_metadata(record, product_type, watch.seconds())
-    yield materialized(record, metadata, data_version=f"{record.fingerprint}-types-{types_version()}")
+    version = f"{record.fingerprint}{TYPES_PART}{product_type.version}"
+    yield materialized(record, metadata, data_version=version)

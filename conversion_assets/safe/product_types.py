@@ -7,6 +7,7 @@ mappings in its ``store/mapping``. Adding a type is adding a row.
 from __future__ import annotations
 
 import csv
+import json
 import re
 from functools import cache
 from hashlib import sha256
@@ -60,6 +61,16 @@ class ProductType(BaseModel):
             raise ValueError(f"not a regular expression: {error}") from error
         return pattern
 
+    @property
+    def version(self) -> str:
+        """The type, and a digest of what its row decides: which products are of it, and where they go.
+
+        Titles and older names decide nothing about a product that is ordered again, and other rows neither:
+        no name belongs to two types.
+        """
+        deciding = json.dumps([self.eopf_type, self.name_pattern, self.collection])
+        return f"{self.eopf_type}-{sha256(deciding.encode()).hexdigest()[:12]}"
+
 
 @cache
 def all_product_types() -> tuple[ProductType, ...]:
@@ -67,9 +78,14 @@ def all_product_types() -> tuple[ProductType, ...]:
     return tuple(ProductType.model_validate(row) for row in csv.DictReader(_table().splitlines()))
 
 
+def type_versions() -> frozenset[str]:
+    """Give the versions of all types; see ``ProductType.version``."""
+    return frozenset(kind.version for kind in all_product_types())
+
+
 def types_version() -> str:
-    """Give the version of the table: the first digits of its SHA-256."""
-    return sha256(_table().encode()).hexdigest()[:12]
+    """Give the version of the whole table: of what all its rows decide, in whatever order."""
+    return sha256("\n".join(sorted(type_versions())).encode()).hexdigest()[:12]
 
 
 def _table() -> str:

@@ -1,7 +1,8 @@
 """Versions of an item: the extensions ``version`` 1.2.0 and ``timestamps`` 1.1.0 as this project uses them.
 
 The item of a product keeps its id. What it was before a new conversion stands beside it under the id
-``<id>.v<N>``, deprecated, until the time in ``expires``.
+``<id>.v<N>``, deprecated, until the time in ``expires``. An item whose product is published in another
+collection by now keeps its place and id, deprecated, until then, too: it has moved.
 """
 
 from __future__ import annotations
@@ -37,11 +38,18 @@ class EarlierVersion:
         current: id of the item that took its place.
         number: its version.
         expires: until when it stays.
+        has_moved: whether the item that took its place has the same id, in another collection.
     """
 
     current: str
     number: int
     expires: datetime
+    has_moved: bool = False
+
+    @property
+    def item_id(self) -> str:
+        """Id under which it stands."""
+        return self.current if self.has_moved else version_id(self.current, self.number)
 
 
 def version_number(item: Document) -> int:
@@ -59,18 +67,32 @@ def earlier_version(item: Document) -> EarlierVersion | None:
     """Tell a superseded item from others, None for these.
 
     The form of its id alone says nothing: the item must be deprecated, its version and its expiry must be
-    there, and its links must lead to the item whose id its own begins with.
+    there, and its links must lead to the item whose id its own begins with, or to one of its own id that
+    stands elsewhere.
     """
-    form, properties = VERSION_ID.fullmatch(item["id"]), item["properties"]
-    expires = properties.get("expires")
+    properties = item["properties"]
+    expires, number = properties.get("expires"), properties.get("version")
     moment = parse_date_time(expires) if isinstance(expires, str) else None
-    if form is None or moment is None or moment.tzinfo is None or properties.get("deprecated") is not True:
+    if moment is None or moment.tzinfo is None or properties.get("deprecated") is not True:
         return None
-    if properties.get("version") != form["number"]:
+    if not isinstance(number, str) or not NUMBER.fullmatch(number):
+        return None
+    if _leads_elsewhere(item):
+        return EarlierVersion(item["id"], int(number), moment, has_moved=True)
+    form = VERSION_ID.fullmatch(item["id"])
+    if form is None or number != form["number"]:
         return None
     if any(linked_id(item, rel) != form["current"] for rel in (SUCCESSOR, LATEST)):
         return None
     return EarlierVersion(form["current"], int(form["number"]), moment)
+
+
+def _leads_elsewhere(item: Document) -> bool:
+    """Tell whether its successor has its own id, and another address than itself."""
+    if any(linked_id(item, rel) != item["id"] for rel in ("self", SUCCESSOR, LATEST)):
+        return False
+    here, successor, latest = (_path(_links(item, rel)[0]) for rel in ("self", SUCCESSOR, LATEST))
+    return successor == latest != here
 
 
 def superseded(item: Document, number: int, successor: str, expires: datetime) -> Document:
@@ -82,6 +104,18 @@ def superseded(item: Document, number: int, successor: str, expires: datetime) -
         successor: address of the item that takes its place.
         expires: until when it stays, with time zone.
     """
+    return {**moved(item, number, successor, expires), "id": version_id(item["id"], number)}
+
+
+def moved(item: Document, number: int, successor: str, expires: datetime) -> Document:
+    """Describe an item whose product is published in another collection by now.
+
+    Args:
+        item: as for ``superseded``; it keeps its id.
+        number: its version.
+        successor: address of the item in the other collection.
+        expires: until when it stays, with time zone.
+    """
     links = [_link(SUCCESSOR, successor, item["id"]), _link(LATEST, successor, item["id"])]
     changed = {
         "version": str(number),
@@ -90,7 +124,6 @@ def superseded(item: Document, number: int, successor: str, expires: datetime) -
     }
     return {
         **item,
-        "id": version_id(item["id"], number),
         "properties": item["properties"] | changed,
         "links": [*_without(item, {"self", SUCCESSOR, LATEST}), *links],
         "stac_extensions": _with(item["stac_extensions"], VERSION_EXTENSION, TIMESTAMPS_EXTENSION),
@@ -146,8 +179,11 @@ def linked_id(item: Document, rel: str) -> str | None:
     links = _links(item, rel)
     if len(links) != 1:
         return None
-    name = unquote(urlsplit(links[0]["href"]).path.rpartition("/")[2])
-    return name.removesuffix(".json")
+    return _path(links[0]).rpartition("/")[2].removesuffix(".json")
+
+
+def _path(link: Document) -> str:
+    return unquote(urlsplit(link["href"]).path)
 
 
 def _links(item: Document, rel: str) -> list[Document]:

@@ -15,6 +15,7 @@ from conversion_assets.safe.product_types import (
     all_product_types,
     product_type_of_legacy,
     product_type_of_name,
+    type_versions,
 )
 
 S1_TAIL = "20240615T171542_20240615T171607_054321_069C3D_5AFE"
@@ -225,6 +226,16 @@ def test_an_unknown_name_is_refused_with_the_reason(name: str, reason: str) -> N
     assert reason in caught.value.rule
     assert caught.value.subject == name
     assert "product_types.csv" in caught.value.way_out
+
+
+def test_version_of_a_type_is_what_its_own_row_decides() -> None:
+    kind = product_type_of_legacy("S2MSI1C")
+    assert re.fullmatch("S02MSIL1C-[0-9a-f]{12}", kind.version)
+    assert len(type_versions()) == len(all_product_types())
+    for change in ({"title": "Another"}, {"legacy_type": "MSI_L1C_DS"}, {"legacy_pattern": "L1C"}):
+        assert kind.model_copy(update=change).version == kind.version
+    for change in ({"collection": "sentinel-2-l1c-v2"}, {"name_pattern": "S2.*"}, {"eopf_type": "S02MSIL2A"}):
+        assert kind.model_copy(update=change).version not in type_versions()
 
 
 def test_a_row_of_the_table_is_validated() -> None:

@@ -12,6 +12,7 @@ from conversion_assets.stac.versions import (
     carried_over,
     earlier_version,
     linked_id,
+    moved,
     preceded_by,
     succeeding,
     superseded,
@@ -71,6 +72,34 @@ def test_what_links_elsewhere_is_no_version() -> None:
         assert earlier_version({**earlier, "links": links}) is None
         assert earlier_version({**earlier, "links": [*links, {"rel": rel, "href": f"{HERE}/B"}]}) is None
         assert earlier_version({**earlier, "links": [*links, {"rel": rel}]}) is None
+
+
+def moved_to(there: str) -> dict[str, Any]:
+    return placed(moved(placed(item("A")), 3, f"{there}/A", EXPIRES))
+
+
+def test_item_that_moved_is_known_by_its_successor_in_another_place() -> None:
+    there = "https://catalogue.test/collections/other/items"
+    document = moved_to(there)
+    validate_item(document)
+    told = earlier_version(document)
+    assert told == EarlierVersion("A", 3, EXPIRES, has_moved=True)
+    assert told.item_id == "A"
+    assert EarlierVersion("A", 3, EXPIRES).item_id == "A.v3"
+    assert earlier_version(preceded_by(document, version(2))) == told
+    for changed in ({"deprecated": False}, {"expires": None}, {"version": None}, {"version": "x"}):
+        properties = document["properties"] | changed
+        assert earlier_version({**document, "properties": properties}) is None
+
+
+def test_item_that_leads_to_itself_or_to_another_one_has_not_moved() -> None:
+    assert earlier_version(moved_to(HERE)) is None
+    assert earlier_version({**moved_to("https://catalogue.test/other"), "id": "B"}) is None
+    for rel in ("self", "successor-version", "latest-version"):
+        document = moved_to("https://catalogue.test/other")
+        links = [link for link in document["links"] if link["rel"] != rel]
+        assert earlier_version({**document, "links": links}) is None
+        assert earlier_version({**document, "links": [*links, {"rel": rel, "href": f"{HERE}/B"}]}) is None
 
 
 def test_history_is_carried_over_once() -> None:

@@ -17,7 +17,7 @@ from conversion_assets.backfilling import keys_under_way
 from conversion_assets.orders import Order
 from conversion_assets.partitions import record_order
 from conversion_assets.provenance import Provenance
-from conversion_assets.publishing import publish_version
+from conversion_assets.publishing import publish_version, supersede_moved
 from conversion_assets.quarantining import QUARANTINED_ORDER
 from conversion_assets.records import UnzippedSafe, ZarrProduct
 from conversion_assets.resources.bucket_rules import CsvBucketRules
@@ -41,6 +41,7 @@ from conversion_assets_tests.resources.test_service_staging import desk
 from conversion_assets_tests.test_backfilling import ORIGIN
 from conversion_assets_tests.test_publishing import (
     COLLECTION,
+    ELSEWHERE,
     OWNER,
     SPEC,
     World,
@@ -304,6 +305,38 @@ def test_earlier_version_whose_data_are_gone_goes_before_its_time(premises: Prem
     assert (outcome.finding.item_id, outcome.said) == (f"{FIRST}.v1", "it was released")
     assert premises.survey().found == ()
     assert {item["id"] for item in premises.house.catalogue.items(SPEC)} == {FIRST}
+
+
+def moved(premises: Premises, name: str, *, days: float) -> str:
+    """Publish a product, and its order into another collection then; give the product that stays for days."""
+    former, house = premises.published(name), premises.house
+    there = replace(premises, world=replace(premises.world, collection=ELSEWHERE))
+    item = {**ours(there.converted(name, 2), name), "collection": ELSEWHERE.id}
+    ends = (datetime.now(UTC) + timedelta(days=days)).replace(microsecond=0)
+    published = publish_version(item, ELSEWHERE, house.catalogue, house.store, ends)
+    found = house.catalogue.read(published.href)
+    assert supersede_moved(former, found, ELSEWHERE, house.catalogue, house.store, ends)
+    return former
+
+
+def test_item_of_an_order_that_moved_goes_with_its_product_when_its_time_is_over(premises: Premises) -> None:
+    former = moved(premises, FIRST, days=5)
+    assert premises.survey().found == ()
+    (outcome,) = premises.mended(LATER + timedelta(days=5))
+    assert (outcome.finding.kind, outcome.said) == (Kind.SUPERSEDED, "it was released")
+    assert premises.survey(LATER + timedelta(days=5)).found == ()
+    assert list(premises.house.catalogue.items(SPEC)) == []
+    assert not premises.house.is_readable(former)
+    (current,) = premises.house.catalogue.items(ELSEWHERE)
+    assert premises.house.is_readable(product_of(current))
+
+
+def test_item_that_moved_and_lost_its_data_goes_before_its_time(premises: Premises) -> None:
+    premises.lose(moved(premises, FIRST, days=30))
+    (outcome,) = premises.mended()
+    assert (outcome.finding.kind, outcome.said) == (Kind.ITEM_WITHOUT_DATA, "it was released")
+    assert premises.survey().found == ()
+    assert list(premises.house.catalogue.items(SPEC)) == []
 
 
 def test_product_that_the_bucket_rules_let_go_is_not_converted_again(local: Premises) -> None:
