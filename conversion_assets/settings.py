@@ -91,7 +91,8 @@ class Settings(BaseSettings):
         hosts: hosts from which they may be fetched, such as ``*.example.org``; any public one when empty.
         private_hosts: hosts that may have private, link-local or loopback addresses.
         threads: threads of one conversion.
-        memory_limit_bytes: resident bytes one conversion may use.
+        memory_limit_bytes: resident bytes one conversion may use; one in a child process never more than
+            ``memory_budget_bytes``.
         memory_budget_bytes: resident bytes that the conversions of a machine may use together, those in child
             processes; the others wait. What the machine or its control group has, less 2 GiB or a quarter.
         time_limit_seconds: wall seconds one conversion may take.
@@ -151,8 +152,8 @@ class Settings(BaseSettings):
         reconcile_cron: when the schedule ``reconcile`` runs, in UTC: minute, hour, day, month, weekday.
         retire_cron: when ``retire_published`` runs.
         prune_cron: when ``prune_history`` runs.
-        retire_days: after which the partition key of a published order goes.
-        history_days: after which runs go of which nothing is needed.
+        retire_days: after which the partition key of a published order goes; more than 0.
+        history_days: after which runs go of which nothing is needed; more than 0.
         staging_slots: runs that may stage at the same time; 0 for any number.
         conversion_slots: runs that may convert at the same time; 0 for any number.
         catalogue_slots: runs that may publish at the same time; 0 for any number.
@@ -257,8 +258,8 @@ class Settings(BaseSettings):
     reconcile_cron: str = "17 1 * * *"
     retire_cron: str = "17 3 * * *"
     prune_cron: str = "17 4 * * *"
-    retire_days: float = Field(default=30, ge=0)
-    history_days: float = Field(default=90, ge=0)
+    retire_days: float = Field(default=30, gt=0)
+    history_days: float = Field(default=90, gt=0)
     staging_slots: int = Field(default=0, ge=0)
     conversion_slots: int = Field(default=0, ge=0)
     catalogue_slots: int = Field(default=0, ge=0)

@@ -18,7 +18,13 @@ from conversion_assets.zarr.conversion import (
     ConversionReport,
     ConversionRequest,
 )
-from conversion_assets.zarr.process import ProcessLimits, run_conversion, size_of
+from conversion_assets.zarr.process import (
+    MEMORY_BUDGET,
+    MEMORY_LIMIT,
+    ProcessLimits,
+    run_conversion,
+    size_of,
+)
 
 
 class Converter(dg.ConfigurableResource, ABC):  # type: ignore[type-arg] # the resource provides itself
@@ -61,7 +67,7 @@ class ChildProcessConverter(Converter):
     """Runs eopf in a child process of this one, as soon as the memory of the machine has room for it.
 
     Attributes:
-        memory_limit_bytes: resident bytes the process may use.
+        memory_limit_bytes: resident bytes the process may use, and never more than all may together.
         time_limit_seconds: wall seconds it may take.
         memory_ledger: folder in which all conversions of a machine keep what memory they hold; none of them
             waits for another where there is none.
@@ -101,8 +107,15 @@ class ChildProcessConverter(Converter):
             scratch=assignment.scratch,
             threads=self.threads,
         )
-        limits = ProcessLimits(self.memory_limit_bytes, self.time_limit_seconds)
-        return run_conversion(request, limits, tell)
+        return run_conversion(request, self._limits(), tell)
+
+    def _limits(self) -> ProcessLimits:
+        """Give what the process may use: not more than there is, even where it needs more than expected."""
+        memory, setting = min(
+            (self.memory_limit_bytes, MEMORY_LIMIT),
+            (self.memory_budget_bytes or default_budget(), MEMORY_BUDGET),
+        )
+        return ProcessLimits(memory, self.time_limit_seconds, setting)
 
 
 def _type_of(assignment: Assignment) -> str:

@@ -175,7 +175,8 @@ class MemoryBudget:
         mine = Reservation(name=uuid4().hex, holder=this_process(), memory_bytes=memory_bytes)
         if memory_bytes > self.total_bytes:
             LOG.warning(
-                "the conversion may need %s of memory, and there is %s for conversions: it is to be alone",
+                "the conversion may need %s of memory, and there is %s for conversions: it is to be alone,"
+                " and is ended where that is not enough",
                 _gigabytes(memory_bytes),
                 _gigabytes(self.total_bytes),
             )

@@ -31,6 +31,7 @@ from conversion_assets.zarr.conversion import ConversionReport, ConversionReques
 ENGINE = (sys.executable, "-m", "conversion_assets.zarr.engine")
 POLL_SECONDS = 0.25
 GRACE_SECONDS = 3.0
+MEMORY_LIMIT, MEMORY_BUDGET = "CONVERSION_ASSETS_MEMORY_LIMIT_BYTES", "CONVERSION_ASSETS_MEMORY_BUDGET_BYTES"
 LAST_WORDS_BYTES = 2000
 # Zarr output measured against SAFE input: 0.5 (S1 GRD), 1.1 (S3 OLCI), 1.2 (S2 L1C and L2A).
 OUTPUT_PER_INPUT_BYTE = 1.5
@@ -46,10 +47,12 @@ class ProcessLimits:
     Attributes:
         memory_bytes: resident bytes of the engine and everything it started.
         seconds: wall seconds.
+        memory_setting: which setting bounds the memory.
     """
 
     memory_bytes: int
     seconds: float
+    memory_setting: str = MEMORY_LIMIT
 
 
 def run_conversion(
@@ -268,7 +271,7 @@ def _watch(
             return PermanentError(
                 safe,
                 f"the conversion used {used:,} bytes of memory, {limits.memory_bytes:,} are allowed",
-                "Raise CONVERSION_ASSETS_MEMORY_LIMIT_BYTES, or lower CONVERSION_ASSETS_THREADS.",
+                f"Raise {limits.memory_setting}, or lower CONVERSION_ASSETS_THREADS.",
             )
     conversation.take_the_rest()
     return None

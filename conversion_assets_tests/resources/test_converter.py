@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from conversion_assets.errors import PermanentError
 from conversion_assets.resources.converter import ChildProcessConverter
 from conversion_assets.resources.folder_object_store import FolderObjectStore
 from conversion_assets.resources.memory_budget import MemoryBudget
@@ -104,6 +105,21 @@ def test_nothing_is_reserved_beyond_what_one_conversion_may_use(
         converter.convert(bench.assignment(safe), cancel)
     needed = float(told[0].removeprefix("waiting for memory: needs ").partition(" GB")[0])
     assert needed * GB <= most
+
+
+@pytest.mark.parametrize(
+    ("limit", "budget_bytes", "setting"),
+    [(8 * GB, 10**6, "CONVERSION_ASSETS_MEMORY_BUDGET_BYTES"), (10**6, 8 * GB, "MEMORY_LIMIT_BYTES")],
+)
+def test_a_conversion_is_ended_at_its_limit_or_at_the_whole_budget(
+    bench: ConverterBench, safe: Path, limit: int, budget_bytes: int, setting: str
+) -> None:
+    changed = {"memory_limit_bytes": limit, "memory_budget_bytes": budget_bytes}
+    converter = bench.converter(200).model_copy(update=changed)
+    with pytest.raises(PermanentError, match="1,000,000 are allowed") as caught:
+        converter.convert(bench.assignment(safe), print)
+    assert setting in caught.value.way_out
+    assert engines() == []
 
 
 def test_the_conversions_of_a_home_share_one_budget(tmp_path: Path) -> None:
