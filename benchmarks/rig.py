@@ -10,6 +10,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+# Before the test products, which need eccodes: loaded after that, it ends the process with a segmentation
+# fault at exit, for both bring a libldap and eccodes shows its own to everyone.
+import psycopg2  # type: ignore[import-untyped] # noqa: F401 - loaded, not used
+
 from conversion_assets.instance import POSTGRES_SCHEME, POSTGRES_VARIABLE
 from conversion_assets_tests.safe_products import SMALLEST_SCALE, ProductKind, make_archive, make_product
 from conversion_assets_tests.services.postgres import postgres
