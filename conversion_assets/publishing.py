@@ -1,7 +1,8 @@
 """Publication in versions: readers of a product lose nothing when it is converted again.
 
 The item is replaced in one write, after what it was before has got a place of its own; that is taken away
-when its time is over, and its product last. So is the item of an order that has moved to another collection.
+when its time is over, and its product last. So is the item of an order that has moved to another collection,
+or that eopf names otherwise by now.
 """
 
 from __future__ import annotations
@@ -109,10 +110,12 @@ def supersede_moved(
     *,
     is_wanted: Callable[[Document], bool] = lambda _: False,
 ) -> bool:
-    """Let the item that an order had in another collection lead to the one that it has now.
+    """Let the item that an order had elsewhere, or under another id, lead to the one that it has now.
 
-    It stays readable where it is, with its product, until ``release_superseded`` takes both away. Nothing
-    happens where the order has not moved, where the item leads to another product by now, and between owners.
+    eopf names a product by its attributes, too, so that another version of it, or an input that was mended,
+    may give another name. The former item stays readable where it is, with its product, until
+    ``release_superseded`` takes both away. Nothing happens where the order has the same item, where the
+    former item leads to another product by now, and between owners.
     Killed anywhere and repeated, it comes to the same end.
 
     Args:
@@ -133,7 +136,9 @@ def supersede_moved(
     shelf = None
     with suppress(PermanentError):
         shelf = store.shelf_at(former)
-    if shelf is None or shelf.owner != collection.owner or shelf.collection == collection.id:
+    if shelf is None or shelf.owner != collection.owner:
+        return False
+    if shelf.collection == collection.id and _item_id(store, former) == successor["id"]:
         return False
     before = CollectionSpec(shelf.owner, shelf.collection, shelf.collection)
     return _Place(catalogue, store, before).give_way(former, successor, keep_until, is_wanted)
@@ -243,10 +248,8 @@ class _Place:
     def give_way(
         self, former: str, successor: Document, keep_until: datetime, is_wanted: Callable[[Document], bool]
     ) -> bool:
-        """Let the item of a product lead to another collection, if it still is the item of that product."""
+        """Let the item of a product lead to another one, if it still is the item of that product."""
         item_id = _item_id(self.store, former)
-        if item_id != successor["id"]:
-            return False
         with self.store.sole_publication(self.collection.owner, self.collection.id, item_id):
             item = self.catalogue.find(item_id, self.collection)
             if item is None or product_of(item) != former or earlier_version(item) or is_wanted(item):

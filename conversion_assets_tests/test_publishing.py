@@ -51,6 +51,8 @@ from conversion_assets_tests.resources.test_static_catalogue import dangling
 __all__ = ["stac_api", "upstream_bucket", "upstream_catalogue"]
 
 ID = "S02MSIL1C_20240615T102559_0000_B108_T000"
+OTHERWISE = f"{ID[:-3]}F44"
+"""The same with another checksum."""
 SAFE = "S2A_MSIL1C_20240615T102601_N0510_R108_T31TGL_20240615T124303.SAFE"
 OWNER, COLLECTION = "someone", "sentinel-2-l1c"
 SPEC = CollectionSpec(OWNER, COLLECTION, "Sentinel-2 Level-1C")
@@ -83,17 +85,17 @@ class World:
     def shelf(self) -> Shelf:
         return Shelf(bucket=self.bucket, owner=OWNER, collection=self.collection.id)
 
-    def converted(self, version: int) -> str:
+    def converted(self, version: int, name: str = ID) -> str:
         """Convert the SAFE again, to a product all of whose values tell the version."""
         workspace = self.store.workspace(self.shelf, "order", Path(SAFE))
-        folder = workspace.local_output() / f"{ID}.zarr"
+        folder = workspace.local_output() / f"{name}.zarr"
         group = zarr.open_group(zarr.DirectoryStore(str(folder)), mode="w")
         group.attrs["version"] = version
         group.create_dataset("a", data=np.full((4, 4), version, "u1"), chunks=(1, 4), fill_value=0)
         zarr.consolidate_metadata(group.store)
         product = workspace.open_product(folder.as_uri())
         made = Provenance(
-            name=ID,
+            name=name,
             safe_name=SAFE,
             fingerprint="f" * 64,
             eopf_version="2.8.1",
@@ -103,9 +105,9 @@ class World:
         )
         return self.store.promote(product, self.shelf, made)
 
-    def published(self, uri: str, keep_until: datetime = SOON) -> Published:
+    def published(self, uri: str, keep_until: datetime = SOON, item_id: str = ID) -> Published:
         """Publish the item of a product."""
-        item = {**described(uri), "collection": self.collection.id}
+        item = {**described(uri, item_id), "collection": self.collection.id}
         return publish_version(item, self.collection, self.catalogue, self.store, keep_until)
 
     def moved_from(self, former: str, published: Published, keep_until: datetime = SOON) -> bool:
@@ -512,6 +514,24 @@ def test_item_of_an_order_that_moved_stays_until_its_time_is_over(world: World) 
     world.require_nothing_more()
     there.require_nothing_more(ID)
     assert there.version_in(second) == 3
+
+
+def test_item_of_a_product_that_eopf_names_otherwise_by_now_stays_until_its_time_is_over(
+    world: World,
+) -> None:
+    former, second = world.converted(1), world.converted(2, OTHERWISE)
+    world.published(former)
+    published = world.published(second, item_id=OTHERWISE)
+    assert world.moved_from(former, published)
+    assert not world.moved_from(second, published)
+    items = world.items()
+    assert path_of(items[ID], "successor-version") == path_of(items[OTHERWISE], "self")
+    assert items[ID]["properties"]["deprecated"]
+    assert "deprecated" not in items[OTHERWISE]["properties"]
+    assert world.released(SOON - timedelta(days=1)) == ()
+    world.require_nothing_more(ID, OTHERWISE)
+    assert world.released() == (Released(ID, ID, former),)
+    world.require_nothing_more(OTHERWISE)
 
 
 def test_item_that_moved_goes_after_its_earlier_versions(world: World) -> None:

@@ -35,8 +35,8 @@ def published_item(
 ) -> Result:
     """The item where readers find it: added or replaced, read back and compared.
 
-    What it was before stays beside it for a while, also where the order went to another collection. Then the
-    staged copies of the input are removed.
+    What it was before stays beside it for a while, also in another collection or under another name. Then
+    the staged copies of the input are removed.
     """
     watch, order = Stopwatch(), stac_item.order
     spec = CollectionSpec(owner=order.owner, id=stac_item.collection, title=stac_item.collection_title)
@@ -65,7 +65,7 @@ def published_item(
         version_grace.end(),
         is_wanted=lambda item: _is_of_another_order(context.instance, item, order.key),
     ):
-        context.log.info("the order has moved to %s; its former item leads there now", spec.id)
+        context.log.info("the former item of the order leads to %s in %s now", found["id"], spec.id)
     staging.release(order)
     object_store.release(order.key)
     record = PublishedProduct.of(stac_item, published.href)

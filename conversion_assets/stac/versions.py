@@ -1,8 +1,8 @@
 """Versions of an item: the extensions ``version`` 1.2.0 and ``timestamps`` 1.1.0 as this project uses them.
 
 The item of a product keeps its id. What it was before a new conversion stands beside it under the id
-``<id>.v<N>``, deprecated, until the time in ``expires``. An item whose product is published in another
-collection by now keeps its place and id, deprecated, until then, too: it has moved.
+``<id>.v<N>``, deprecated, until the time in ``expires``. An item whose order is published in another
+collection, or under another id, by now keeps its place and id, deprecated, until then, too: it has moved.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class EarlierVersion:
     """What a superseded item says of itself.
 
     Attributes:
-        current: id of the item that took its place.
+        current: id of the item that took its place; its own where it has moved.
         number: its version.
         expires: until when it stays.
-        has_moved: whether the item that took its place has the same id, in another collection.
+        has_moved: whether its order is published in another collection, or under another id.
     """
 
     current: str
@@ -67,8 +67,8 @@ def earlier_version(item: Document) -> EarlierVersion | None:
     """Tell a superseded item from others, None for these.
 
     The form of its id alone says nothing: the item must be deprecated, its version and its expiry must be
-    there, and its links must lead to the item whose id its own begins with, or to one of its own id that
-    stands elsewhere.
+    there, and its links must lead to the item whose id its own begins with, or, both of them, to one item
+    that stands elsewhere.
     """
     properties = item["properties"]
     expires, number = properties.get("expires"), properties.get("version")
@@ -77,19 +77,16 @@ def earlier_version(item: Document) -> EarlierVersion | None:
         return None
     if not isinstance(number, str) or not NUMBER.fullmatch(number):
         return None
-    if _leads_elsewhere(item):
-        return EarlierVersion(item["id"], int(number), moment, has_moved=True)
     form = VERSION_ID.fullmatch(item["id"])
-    if form is None or number != form["number"]:
-        return None
-    if any(linked_id(item, rel) != form["current"] for rel in (SUCCESSOR, LATEST)):
-        return None
-    return EarlierVersion(form["current"], int(form["number"]), moment)
+    if form is not None and all(linked_id(item, rel) == form["current"] for rel in (SUCCESSOR, LATEST)):
+        same = number == form["number"]
+        return EarlierVersion(form["current"], int(number), moment) if same else None
+    return EarlierVersion(item["id"], int(number), moment, has_moved=True) if _leads_away(item) else None
 
 
-def _leads_elsewhere(item: Document) -> bool:
-    """Tell whether its successor has its own id, and another address than itself."""
-    if any(linked_id(item, rel) != item["id"] for rel in ("self", SUCCESSOR, LATEST)):
+def _leads_away(item: Document) -> bool:
+    """Tell whether its successor, which is the latest one, stands at another address than itself."""
+    if linked_id(item, "self") != item["id"] or not all(linked_id(item, rel) for rel in (SUCCESSOR, LATEST)):
         return False
     here, successor, latest = (_path(_links(item, rel)[0]) for rel in ("self", SUCCESSOR, LATEST))
     return successor == latest != here
@@ -108,15 +105,15 @@ def superseded(item: Document, number: int, successor: str, expires: datetime) -
 
 
 def moved(item: Document, number: int, successor: str, expires: datetime) -> Document:
-    """Describe an item whose product is published in another collection by now.
+    """Describe an item whose order is published in another collection, or under another id, by now.
 
     Args:
         item: as for ``superseded``; it keeps its id.
         number: its version.
-        successor: address of the item in the other collection.
+        successor: address of the item that its order has now.
         expires: until when it stays, with time zone.
     """
-    links = [_link(SUCCESSOR, successor, item["id"]), _link(LATEST, successor, item["id"])]
+    links = [_link(rel, successor, _id_in(successor)) for rel in (SUCCESSOR, LATEST)]
     changed = {
         "version": str(number),
         "deprecated": True,
@@ -179,7 +176,11 @@ def linked_id(item: Document, rel: str) -> str | None:
     links = _links(item, rel)
     if len(links) != 1:
         return None
-    return _path(links[0]).rpartition("/")[2].removesuffix(".json")
+    return _id_in(links[0]["href"])
+
+
+def _id_in(href: str) -> str:
+    return unquote(urlsplit(href).path).rpartition("/")[2].removesuffix(".json")
 
 
 def _path(link: Document) -> str:

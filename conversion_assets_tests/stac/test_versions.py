@@ -92,7 +92,14 @@ def test_item_that_moved_is_known_by_its_successor_in_another_place() -> None:
         assert earlier_version({**document, "properties": properties}) is None
 
 
-def test_item_that_leads_to_itself_or_to_another_one_has_not_moved() -> None:
+def test_item_that_moved_may_have_a_successor_of_another_id() -> None:
+    document = placed(moved(placed(item("A")), 1, f"{HERE}/B", EXPIRES))
+    validate_item(document)
+    assert earlier_version(document) == EarlierVersion("A", 1, EXPIRES, has_moved=True)
+    assert {link["title"] for link in document["links"] if link["rel"].endswith("-version")} == {"B"}
+
+
+def test_item_that_leads_to_itself_or_to_two_has_not_moved() -> None:
     assert earlier_version(moved_to(HERE)) is None
     assert earlier_version({**moved_to("https://catalogue.test/other"), "id": "B"}) is None
     for rel in ("self", "successor-version", "latest-version"):
