@@ -9,7 +9,7 @@ from conversion_assets.errors import PoisonedInputError
 _SHOWN_CHARACTERS = 200
 _WAY_OUT = (
     "Fetch the product again from its provider, comparing size and checksum; "
-    "if it arrives the same, report it to the provider and order another product"
+    "if it arrives the same, report it to the provider and order another product."
 )
 
 
